@@ -1,0 +1,32 @@
+#include "base/crc32c.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace ringside {
+namespace {
+
+TEST(Crc32c, MatchesTheVectorsOfRfc3720) {
+  const std::vector<unsigned char> zeros(32, 0x00);
+  const std::vector<unsigned char> ones(32, 0xff);
+  std::vector<unsigned char> rising(32);
+  for (unsigned i = 0; i < 32; ++i) rising[i] = static_cast<unsigned char>(i);
+  EXPECT_EQ(crc32c(zeros.data(), zeros.size()), 0x8a9136aau);
+  EXPECT_EQ(crc32c(ones.data(), ones.size()), 0x62a8ab43u);
+  EXPECT_EQ(crc32c(rising.data(), rising.size()), 0x46dd794eu);
+}
+
+TEST(Crc32c, HardwareAndTableAgreeAtEveryLengthAndContinue) {
+  std::string data(300, '\0');
+  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 37 + 11);
+  for (std::size_t size = 0; size <= data.size(); ++size) {
+    EXPECT_EQ(crc32c(data.data(), size), crc32c_portable(data.data(), size)) << size;
+    const std::size_t half = size / 2;
+    EXPECT_EQ(crc32c(data.data(), size), crc32c(data.data() + half, size - half, crc32c(data.data(), half))) << size;
+  }
+}
+
+}  // namespace
+}  // namespace ringside
