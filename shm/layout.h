@@ -1,0 +1,110 @@
+// The bytes of the ring's files, as docs/ring-format.md draws them. One place for every offset.
+//
+//   <directory>/<name>/writer.lock            OFD lock: there is one writer; its pid as text
+//   <directory>/<name>/current                symbolic link to the epoch in force, replaced by rename(2)
+//   <directory>/<name>/epoch-<16 hex>/header      RingHeader, then the slot table
+//                                     /catalogue  two halves, see catalogue.h
+//                                     /chunk.<first slot>
+//                                     /readers/<index>, /readers/<index>.wake
+//
+// All fields are 8-byte words, accessed only through a memory policy (memory.h).
+//
+// Threads: the comment of each field says who writes it.   Ownership: none.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace ringside::shm {
+
+inline constexpr std::uint64_t kRingMagic = 0x45444953474e4952;  // "RINGSIDE", little-endian
+inline constexpr std::uint64_t kReaderMagic = 0x5245444145525352;
+inline constexpr std::uint64_t kLayoutVersion = 1;
+inline constexpr std::size_t kMaxReaders = 64;
+inline constexpr std::size_t kHeaderBytes = 4096;
+inline constexpr std::size_t kReaderFileBytes = 4096;
+inline constexpr std::uint64_t kMinSegmentBytes = 4096;
+inline constexpr std::uint64_t kMaxSegmentBytes = std::uint64_t{1} << 30;
+// 5-byte addresses in units of 8 bytes.
+inline constexpr std::uint64_t kMaxLogBytes = std::uint64_t{1} << 43;
+
+enum class CaptureState : std::uint64_t {
+  kStarting = 0,      // connecting, or reading the snapshot
+  kStreaming = 1,     // following the binlog
+  kReconnecting = 2,  // the source is gone for the moment
+  kFull = 3,          // ring.max_size reached: paused
+  kFailed = 4,        // latched; an operator is needed
+  kStopped = 5,       // the writer ended in order
+};
+
+// Page 0 of `header`. Written by the writer only.
+struct RingHeader {
+  // Line 0: identity. Constant once `epoch` is set, which is stored last.
+  std::uint64_t magic;
+  std::uint64_t layout_version;
+  std::uint64_t segment_bytes;
+  std::uint64_t chunk_bytes;
+  std::uint64_t max_slots;     // capacity of the slot table
+  std::uint64_t identity_crc;  // crc32c of the five words above
+  std::uint64_t reserved0;
+  std::uint64_t epoch;
+  // Line 1: the one word that makes the log exist. seq_cst: pairs with ReaderFile::sleep_word.
+  std::uint64_t committed_position;
+  std::uint64_t reserved1[7];
+  // Line 2: what the source last was.
+  std::uint64_t source_version;      // newest version that the writer has seen from the source
+  std::uint64_t source_alive_ns;     // CLOCK_MONOTONIC of the source's last sign of life (event or heartbeat)
+  std::uint64_t capture_state;       // CaptureState
+  std::uint64_t writer_heartbeat_ns; // CLOCK_MONOTONIC of the capture thread's last turn
+  std::uint64_t server_id;           // under which the writer follows the binlog
+  std::uint64_t superseded_by;       // the next epoch, once there is one; else 0
+  std::uint64_t source_time_us;      // source's clock at its last commit or heartbeat with a time; 0: unknown
+  std::uint64_t reserved2;
+  // Line 3: space.
+  std::uint64_t slot_count;   // entries of the slot table that have ever been used; grows only
+  std::uint64_t used_bytes;   // slots in use
+  std::uint64_t limit_bytes;  // ring.max_size
+  std::uint64_t reserved3[5];
+  std::uint64_t reserved4[96];
+  // At 1,024: per reader slot the incarnation of the reader that was evicted from it.
+  std::uint64_t evicted[kMaxReaders];
+};
+static_assert(std::is_trivially_copyable_v<RingHeader> && std::is_standard_layout_v<RingHeader>);
+static_assert(offsetof(RingHeader, epoch) == 56 && offsetof(RingHeader, committed_position) == 64);
+static_assert(offsetof(RingHeader, source_version) == 128 && offsetof(RingHeader, slot_count) == 192);
+static_assert(offsetof(RingHeader, evicted) == 1024 && sizeof(RingHeader) <= kHeaderBytes);
+
+// Behind the header page: one entry a slot. Written by the writer only.
+struct SlotEntry {
+  std::uint64_t generation;      // odd: in use. Stored last when a slot is taken, first when it is freed.
+  std::uint64_t start_position;  // of the segment in it
+  std::uint64_t run_and_chunk;   // low half: slots the segment takes; high half: first slot of the chunk's file
+  std::uint64_t check;           // crc32c of the two words above
+};
+static_assert(sizeof(SlotEntry) == 32 && std::is_trivially_copyable_v<SlotEntry>);
+
+constexpr std::uint64_t slot_table_bytes(std::uint64_t slots) {
+  return (kHeaderBytes + slots * sizeof(SlotEntry) + 4095) / 4096 * 4096;
+}
+
+// A reader's file. Created by the writer with the epoch; from then on written only by the reader that locks it.
+struct ReaderFile {
+  std::uint64_t magic;
+  std::uint64_t epoch;
+  std::uint64_t incarnation;  // random; 0: nobody reads here. seq_cst: pairs with the freeing of slots
+  std::uint64_t pid;
+  std::uint64_t reserved0[4];
+  // Line 1.
+  std::uint64_t reclaim_position;  // end of the last transaction made visible; 0 while joining. seq_cst, as above
+  std::uint64_t progress;          // counts up whenever the reader gets on, also while it joins
+  std::uint64_t sleep_word;        // odd: asleep on its FIFO. seq_cst: pairs with committed_position
+  std::uint64_t reserved1[5];
+};
+static_assert(offsetof(ReaderFile, reclaim_position) == 64 && sizeof(ReaderFile) == 128);
+
+// An address: slot and offset as one number of 8-byte units from the log's base. 0 is none (a segment's first bytes
+// are its checkpoint record, to which nothing ever points).
+using Address = std::uint64_t;
+
+}  // namespace ringside::shm
