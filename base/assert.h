@@ -11,6 +11,7 @@ namespace ringside {
 
 }  // namespace ringside
 
-#define RINGSIDE_ASSERT(condition)                                                             \
-  (__builtin_expect(static_cast<bool>(condition), 1) ? static_cast<void>(0)                    \
-                                                     : ::ringside::assertion_failed(#condition, __FILE__, __LINE__))
+#define RINGSIDE_ASSERT(condition)                   \
+  (__builtin_expect(static_cast<bool>(condition), 1) \
+       ? static_cast<void>(0)                        \
+       : ::ringside::assertion_failed(#condition, __FILE__, __LINE__))

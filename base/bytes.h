@@ -23,7 +23,7 @@ inline std::string_view as_text(Bytes bytes) {
 }
 
 template <class T>
-  requires std::is_unsigned_v<T>
+requires std::is_unsigned_v<T>
 constexpr T byte_swap(T value) {
   if constexpr (sizeof(T) == 1) return value;
   if constexpr (sizeof(T) == 2) return __builtin_bswap16(value);
@@ -55,8 +55,8 @@ void store_be(void* to, T value) {
   std::memcpy(to, &value, sizeof value);
 }
 
-// Reads forward through outside bytes. A read past the end makes the reader fail for good: it then returns zeros
-// and empty views, so that a decoder may read a whole structure and ask ok() once.
+// Reads forward through outside bytes. A read past the end makes the reader fail for good: it then returns
+// zeros and empty views, so that a decoder may read a whole structure and ask ok() once.
 class ByteReader {
  public:
   explicit ByteReader(Bytes bytes) : rest_(bytes) {}

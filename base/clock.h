@@ -16,12 +16,18 @@ inline std::uint64_t clock_ns(clockid_t clock) {
 }
 
 // How long did it take? Nanoseconds since an arbitrary start, the same for all processes of the host.
-inline std::uint64_t monotonic_ns() { return clock_ns(CLOCK_MONOTONIC); }
+inline std::uint64_t monotonic_ns() {
+  return clock_ns(CLOCK_MONOTONIC);
+}
 
 // When was it? Nanoseconds since 1970-01-01T00:00:00Z; may jump.
-inline std::uint64_t wall_ns() { return clock_ns(CLOCK_REALTIME); }
+inline std::uint64_t wall_ns() {
+  return clock_ns(CLOCK_REALTIME);
+}
 
 // How much processor did this thread use? Nanoseconds.
-inline std::uint64_t thread_cpu_ns() { return clock_ns(CLOCK_THREAD_CPUTIME_ID); }
+inline std::uint64_t thread_cpu_ns() {
+  return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
 
 }  // namespace ringside

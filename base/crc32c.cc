@@ -36,16 +36,21 @@ __attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(const void* data, s
   for (; size > 0; --size, ++bytes) narrow = _mm_crc32_u8(narrow, *bytes);
   return ~narrow;
 }
-bool has_hardware() { return __builtin_cpu_supports("sse4.2") != 0; }
+bool has_hardware() {
+  return __builtin_cpu_supports("sse4.2") != 0;
+}
 #elif defined(__aarch64__)
-__attribute__((target("+crc"))) std::uint32_t crc32c_arm(const void* data, std::size_t size, std::uint32_t crc) {
+__attribute__((target("+crc"))) std::uint32_t crc32c_arm(const void* data, std::size_t size,
+                                                         std::uint32_t crc) {
   const auto* bytes = static_cast<const unsigned char*>(data);
   std::uint32_t state = ~crc;
   for (; size >= 8; size -= 8, bytes += 8) state = __crc32cd(state, load_le<std::uint64_t>(bytes));
   for (; size > 0; --size, ++bytes) state = __crc32cb(state, *bytes);
   return ~state;
 }
-bool has_hardware() { return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0; }
+bool has_hardware() {
+  return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0;
+}
 #endif
 
 using Function = std::uint32_t (*)(const void*, std::size_t, std::uint32_t);

@@ -9,8 +9,8 @@
 
 namespace ringside {
 
-// A transaction's ordinal, derived from its GTID alone (MariaDB: the sequence number of the replicated domain).
-// The same on every host that follows the same source. 0: before the first transaction.
+// A transaction's ordinal, derived from its GTID alone (MariaDB: the sequence number of the replicated
+// domain). The same on every host that follows the same source. 0: before the first transaction.
 using Version = Strong<struct VersionTag, std::uint64_t>;
 
 // Order in the ring's log since its epoch began, in bytes; grows for ever, never reused.

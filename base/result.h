@@ -5,7 +5,8 @@
 // uses enumerations instead.
 //
 // Threads: values; no shared state.
-// Errors: reading the value of a failed Result, or the error of a good one, is a programmer's error (asserted).
+// Errors: reading the value of a failed Result, or the error of a good one, is a programmer's error
+// (asserted).
 #pragma once
 
 #include <optional>
@@ -103,9 +104,9 @@ class [[nodiscard]] Result<void> {
 #define RINGSIDE_CONCAT(a, b) RINGSIDE_CONCAT_INNER(a, b)
 
 // RINGSIDE_TRY(expression): returns the error of a failed Result from the enclosing function.
-#define RINGSIDE_TRY(expression)                                  \
-  do {                                                            \
-    auto ringside_result = (expression);                          \
+#define RINGSIDE_TRY(expression)                                     \
+  do {                                                               \
+    auto ringside_result = (expression);                             \
     if (!ringside_result) return std::move(ringside_result).error(); \
   } while (false)
 

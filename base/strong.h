@@ -9,7 +9,8 @@
 
 namespace ringside {
 
-// A number of type `Rep` that means `Tag`. Ordered and hashable; no arithmetic: take value() and say what you mean.
+// A number of type `Rep` that means `Tag`. Ordered and hashable; no arithmetic: take value() and say what you
+// mean.
 template <class Tag, class Rep>
 class Strong {
  public:
@@ -31,5 +32,7 @@ class Strong {
 
 template <class Tag, class Rep>
 struct std::hash<ringside::Strong<Tag, Rep>> {
-  std::size_t operator()(ringside::Strong<Tag, Rep> id) const noexcept { return std::hash<Rep>{}(id.value()); }
+  std::size_t operator()(ringside::Strong<Tag, Rep> id) const noexcept {
+    return std::hash<Rep>{}(id.value());
+  }
 };

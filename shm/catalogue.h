@@ -1,15 +1,16 @@
-// The catalogue: which tables there are, as the ring's records describe them. A small file of its own, whole and
-// double-buffered: generation g stands in half g % 2, and the active generation moves when the half is complete.
+// The catalogue: which tables there are, as the ring's records describe them. A small file of its own, whole
+// and double-buffered: generation g stands in half g % 2, and the active generation moves when the half is
+// complete.
 //
 //   offset 0  u64 magic   8  u64 bytes of a half   16  u64 active generation (0: none yet)
 //   4096 + half * i:  u64 generation   u64 length   u64 crc32c   then the JSON text, padded to 8 bytes
 //
-// It holds every incarnation whose records may still be in the log and is not dropped, so that a newer generation
-// serves a reader of an older log position: a TableId that it does not know has been dropped since, and its records
-// are passed over.
+// It holds every incarnation whose records may still be in the log and is not dropped, so that a newer
+// generation serves a reader of an older log position: a TableId that it does not know has been dropped
+// since, and its records are passed over.
 //
-// The text is JSON (simdjson reads it), because it is read seldom, is worth reading by people, and is outside input to
-// a reader: {"format":1,"generation":7,"history":"…","database":"shop","tables":[…]}.
+// The text is JSON (simdjson reads it), because it is read seldom, is worth reading by people, and is outside
+// input to a reader: {"format":1,"generation":7,"history":"…","database":"shop","tables":[…]}.
 //
 // Threads: values and pure functions; CatalogueFile: one writer thread, any number of reading processes.
 // Errors: kCorrupt for bytes that contradict themselves, kLimit beyond a half's size, kIo.
@@ -41,7 +42,8 @@ struct Catalogue {
   friend bool operator==(const Catalogue&, const Catalogue&) = default;
 };
 
-// The JSON text and back. parse: every index, width and name is checked, so that what comes out can be relied on.
+// The JSON text and back. parse: every index, width and name is checked, so that what comes out can be relied
+// on.
 std::string catalogue_to_json(const Catalogue& catalogue);
 Result<Catalogue> parse_catalogue(std::string_view json);
 

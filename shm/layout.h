@@ -53,13 +53,13 @@ struct RingHeader {
   std::uint64_t committed_position;
   std::uint64_t reserved1[7];
   // Line 2: what the source last was.
-  std::uint64_t source_version;      // newest version that the writer has seen from the source
-  std::uint64_t source_alive_ns;     // CLOCK_MONOTONIC of the source's last sign of life (event or heartbeat)
-  std::uint64_t capture_state;       // CaptureState
-  std::uint64_t writer_heartbeat_ns; // CLOCK_MONOTONIC of the capture thread's last turn
-  std::uint64_t server_id;           // under which the writer follows the binlog
-  std::uint64_t superseded_by;       // the next epoch, once there is one; else 0
-  std::uint64_t source_time_us;      // source's clock at its last commit or heartbeat with a time; 0: unknown
+  std::uint64_t source_version;   // newest version that the writer has seen from the source
+  std::uint64_t source_alive_ns;  // CLOCK_MONOTONIC of the source's last sign of life (event or heartbeat)
+  std::uint64_t capture_state;    // CaptureState
+  std::uint64_t writer_heartbeat_ns;  // CLOCK_MONOTONIC of the capture thread's last turn
+  std::uint64_t server_id;            // under which the writer follows the binlog
+  std::uint64_t superseded_by;        // the next epoch, once there is one; else 0
+  std::uint64_t source_time_us;  // source's clock at its last commit or heartbeat with a time; 0: unknown
   std::uint64_t reserved2;
   // Line 3: space.
   std::uint64_t slot_count;   // entries of the slot table that have ever been used; grows only
@@ -79,8 +79,9 @@ static_assert(offsetof(RingHeader, evicted) == 1024 && sizeof(RingHeader) <= kHe
 struct SlotEntry {
   std::uint64_t generation;      // odd: in use. Stored last when a slot is taken, first when it is freed.
   std::uint64_t start_position;  // of the segment in it
-  std::uint64_t run_and_chunk;   // low half: slots the segment takes; high half: first slot of the chunk's file
-  std::uint64_t check;           // crc32c of the two words above
+  std::uint64_t
+      run_and_chunk;    // low half: slots the segment takes; high half: first slot of the chunk's file
+  std::uint64_t check;  // crc32c of the two words above
 };
 static_assert(sizeof(SlotEntry) == 32 && std::is_trivially_copyable_v<SlotEntry>);
 
@@ -88,7 +89,8 @@ constexpr std::uint64_t slot_table_bytes(std::uint64_t slots) {
   return (kHeaderBytes + slots * sizeof(SlotEntry) + 4095) / 4096 * 4096;
 }
 
-// A reader's file. Created by the writer with the epoch; from then on written only by the reader that locks it.
+// A reader's file. Created by the writer with the epoch; from then on written only by the reader that locks
+// it.
 struct ReaderFile {
   std::uint64_t magic;
   std::uint64_t epoch;
@@ -96,15 +98,16 @@ struct ReaderFile {
   std::uint64_t pid;
   std::uint64_t reserved0[4];
   // Line 1.
-  std::uint64_t reclaim_position;  // end of the last transaction made visible; 0 while joining. seq_cst, as above
-  std::uint64_t progress;          // counts up whenever the reader gets on, also while it joins
-  std::uint64_t sleep_word;        // odd: asleep on its FIFO. seq_cst: pairs with committed_position
+  std::uint64_t
+      reclaim_position;      // end of the last transaction made visible; 0 while joining. seq_cst, as above
+  std::uint64_t progress;    // counts up whenever the reader gets on, also while it joins
+  std::uint64_t sleep_word;  // odd: asleep on its FIFO. seq_cst: pairs with committed_position
   std::uint64_t reserved1[5];
 };
 static_assert(offsetof(ReaderFile, reclaim_position) == 64 && sizeof(ReaderFile) == 128);
 
-// An address: slot and offset as one number of 8-byte units from the log's base. 0 is none (a segment's first bytes
-// are its checkpoint record, to which nothing ever points).
+// An address: slot and offset as one number of 8-byte units from the log's base. 0 is none (a segment's first
+// bytes are its checkpoint record, to which nothing ever points).
 using Address = std::uint64_t;
 
 }  // namespace ringside::shm

@@ -1,10 +1,11 @@
-// The one way to touch shared memory. Every load and store that crosses between processes goes through a policy
-// type with these static functions, so that fault points and a simulated memory can be put under the real code.
+// The one way to touch shared memory. Every load and store that crosses between processes goes through a
+// policy type with these static functions, so that fault points and a simulated memory can be put under the
+// real code.
 //
-// Shared memory is seen as 8-byte words. Payload is written by release words and read by acquire words: a reader
-// that races a reused slot reads old or new words, never undefined behaviour, and finds out by the slot's
-// generation afterwards. A reader's acquire load of any new word also makes the eviction mark visible that was
-// stored before the slot was reused (docs/ring-format.md, "Eviction").
+// Shared memory is seen as 8-byte words. Payload is written by release words and read by acquire words: a
+// reader that races a reused slot reads old or new words, never undefined behaviour, and finds out by the
+// slot's generation afterwards. A reader's acquire load of any new word also makes the eviction mark visible
+// that was stored before the slot was reused (docs/ring-format.md, "Eviction").
 //
 // Threads: any.   Ownership: none.   Errors: none.   No allocation.
 #pragma once

@@ -25,7 +25,9 @@ void append_text(std::string& out, std::string_view text) {
   out.append(text);
 }
 
-std::string_view read_text(ByteReader& reader) { return reader.text(reader.u32()); }
+std::string_view read_text(ByteReader& reader) {
+  return reader.text(reader.u32());
+}
 
 }  // namespace
 

@@ -1,17 +1,19 @@
-// Records: the framed entries of the log. docs/ring-format.md has the byte diagrams; this is the code for them.
+// Records: the framed entries of the log. docs/ring-format.md has the byte diagrams; this is the code for
+// them.
 //
-//   offset  0  u32 crc32c of bytes 4 … length-1, continued over the record's position (8 bytes, little-endian), so
+//   offset  0  u32 crc32c of bytes 4 … length-1, continued over the record's position (8 bytes,
+//   little-endian), so
 //              that old bytes of a reused slot are not taken for a record
 //           4  u32 length: the whole record, header and padding, a multiple of 8
 //           8  u8  type      9  u8 flags     10  u16 column count (rows)
 //          12  u32 TableId  16  u32 ShapeId  20  u32 key bytes
 //          24  u64 version
-//          32  u64 address of the row's previous version in units of 8 bytes (low 40 bits; 0: none); high bits zero
-//          40  payload
+//          32  u64 address of the row's previous version in units of 8 bytes (low 40 bits; 0: none); high
+//          bits zero 40  payload
 //
-// A row's payload: the normalised key; the end offset of each column's value relative to the first value (u16 each,
-// u32 with kWideOffsets); the values as JSON text, ready to be served. An empty value is SQL NULL. A tombstone's
-// payload is the key alone.
+// A row's payload: the normalised key; the end offset of each column's value relative to the first value (u16
+// each, u32 with kWideOffsets); the values as JSON text, ready to be served. An empty value is SQL NULL. A
+// tombstone's payload is the key alone.
 //
 // All integers are little-endian. Everything here is validated when read: shared memory is outside input.
 //
@@ -27,17 +29,18 @@
 
 #include "base/bytes.h"
 #include "base/ids.h"
+#include "shm/layout.h"
 
 namespace ringside::shm {
 
 enum class RecordType : std::uint8_t {
-  kCheckpoint = 1,   // opens every segment: where the log stands
-  kRow = 2,          // a row's new version
-  kTombstone = 3,    // a row's deletion
-  kRelocation = 4,   // a live row appended again by compaction, version unchanged; same payload as kRow
-  kCommit = 5,       // closes a transaction, or a batch of a load
-  kTableEvent = 6,   // a table goes live, is dropped, is quarantined
-  kSegmentEnd = 7,   // the log goes on in the slot named
+  kCheckpoint = 1,  // opens every segment: where the log stands
+  kRow = 2,         // a row's new version
+  kTombstone = 3,   // a row's deletion
+  kRelocation = 4,  // a live row appended again by compaction, version unchanged; same payload as kRow
+  kCommit = 5,      // closes a transaction, or a batch of a load
+  kTableEvent = 6,  // a table goes live, is dropped, is quarantined
+  kSegmentEnd = 7,  // the log goes on in the slot named
 };
 
 inline constexpr std::uint8_t kWideOffsets = 0x01;  // flags of kRow and kRelocation
@@ -68,8 +71,8 @@ constexpr std::size_t record_bytes(std::size_t payload_bytes) {
 
 // Writes the header's 40 bytes. `to` has kRecordHeaderBytes.
 void store_header(const RecordHeader& header, std::byte* to);
-// Reads and checks a header: known type, length within [40, kMaxRecordBytes] and a multiple of 8, key within the
-// record. Does not look at the checksum. Precondition: kRecordHeaderBytes at `from`.
+// Reads and checks a header: known type, length within [40, kMaxRecordBytes] and a multiple of 8, key within
+// the record. Does not look at the checksum. Precondition: kRecordHeaderBytes at `from`.
 bool load_header(const std::byte* from, RecordHeader& header);
 // The checksum of a whole record (its first 4 bytes left out) at `position`.
 std::uint32_t record_crc(Bytes record, Position position);
@@ -84,7 +87,8 @@ class RowView {
   std::size_t column_count() const { return column_count_; }
   // The value's JSON text; empty for SQL NULL, and for an offset that points outside the record.
   std::string_view value(std::size_t column) const;
-  // Every offset in order and inside; O(columns). parse() does not do it, so that reading one column stays O(1).
+  // Every offset in order and inside; O(columns). parse() does not do it, so that reading one column stays
+  // O(1).
   bool offsets_are_valid() const;
 
  private:
@@ -97,7 +101,8 @@ class RowView {
   bool wide_ = false;
 };
 
-// Builds a row's payload. Reused from row to row: keeps its memory. Order: begin, add… once per column, set key, take.
+// Builds a row's payload. Reused from row to row: keeps its memory. Order: begin, add… once per column, set
+// key, take.
 class RowBuilder {
  public:
   void begin();
@@ -145,8 +150,9 @@ std::string checkpoint_payload(const Checkpoint& checkpoint);
 bool parse_checkpoint(const RecordHeader& header, Bytes record, Checkpoint& checkpoint);
 
 enum class TableAction : std::uint8_t {
-  kLive = 1,        // the incarnation header.table_id serves the name from this version on; another one of that name ends
-  kDropped = 2,     // the incarnation is gone; its rows are dead
+  kLive = 1,     // the incarnation header.table_id serves the name from this version on; another one of that
+                 // name ends
+  kDropped = 2,  // the incarnation is gone; its rows are dead
   kQuarantined = 3  // the name is refused from this version on, with the reason
 };
 struct TableEvent {
@@ -157,5 +163,20 @@ struct TableEvent {
 };
 std::string table_event_payload(const TableEvent& event);
 bool parse_table_event(const RecordHeader& header, Bytes record, TableEvent& event);
+
+// A record met while walking the log. `bytes` is the whole record, copied out and with its checksum verified.
+struct Record {
+  RecordHeader header;
+  Bytes bytes;
+  Address address = 0;
+  Position position;
+};
+
+enum class CopyStatus : std::uint8_t {
+  kOk,
+  kTooSmall,  // the record is longer than the buffer; its header is set
+  kGone,      // the slot was reused meanwhile (only after an eviction)
+  kCorrupt,   // no record of a plausible form at this address
+};
 
 }  // namespace ringside::shm

@@ -1,16 +1,17 @@
-// A reader of the ring: attaches to the epoch in force, takes a reader slot, walks the log from its oldest segment
-// and follows it, copies records out by address, and sleeps until there is more.
+// A reader of the ring: attaches to the epoch in force, takes a reader slot, walks the log from its oldest
+// segment and follows it, copies records out by address, and sleeps until there is more.
 //
 //   attach ──► join() ──► next() … next() == kCaughtUp ──► set_reclaim_position() ──► next() …
 //                 ▲                     │ kEvicted, kCorrupt                              │
 //                 └──── a new RingReader ┘◄───────────── superseded ◄─────────────────────┘
 //
-// docs/ring-format.md has the protocols (join, follow, evict, sleep) with their interleavings; the numbers in the
-// .cc refer to it. Everything read is checked: lengths, addresses, generations, and the checksum by next().
+// docs/ring-format.md has the protocols (join, follow, evict, sleep) with their interleavings; the numbers in
+// the .cc refer to it. Everything read is checked: lengths, addresses, generations, and the checksum by
+// next().
 //
 // Threads: one. Other processes write the memory underneath.
-// Ownership: owns mappings and descriptors; a Record's bytes are the reader's buffer, valid until the next call.
-// Errors: attach and join return Errors with text; walking returns Step, copying CopyStatus.
+// Ownership: owns mappings and descriptors; a Record's bytes are the reader's buffer, valid until the next
+// call. Errors: attach and join return Errors with text; walking returns Step, copying CopyStatus.
 // Allocation: next() may grow its buffer and map chunks; copy_record() allocates nothing.
 // Limits: kMaxReaders readers; a record of kMaxRecordBytes.
 #pragma once
@@ -25,26 +26,19 @@
 #include "base/result.h"
 #include "shm/catalogue.h"
 #include "shm/layout.h"
+#include "shm/memory.h"
 #include "shm/record.h"
 
 namespace ringside::shm {
 
-// A record met while walking the log. `bytes` is the whole record, copied out and with its checksum verified.
-struct Record {
-  RecordHeader header;
-  Bytes bytes;
-  Address address = 0;
-  Position position;
-};
-
 // What the writer's header says of the source.
 struct SourceState {
   CaptureState capture = CaptureState::kStarting;
-  Version version;                     // newest seen from the source
-  std::uint64_t alive_ns = 0;          // CLOCK_MONOTONIC of its last sign of life; 0: none yet
+  Version version;                        // newest seen from the source
+  std::uint64_t alive_ns = 0;             // CLOCK_MONOTONIC of its last sign of life; 0: none yet
   std::uint64_t writer_heartbeat_ns = 0;  // CLOCK_MONOTONIC of the capture thread's last turn
-  std::uint64_t source_time_us = 0;    // the source's clock then; 0: unknown
-  std::uint64_t used_bytes = 0;        // of the ring
+  std::uint64_t source_time_us = 0;       // the source's clock then; 0: unknown
+  std::uint64_t used_bytes = 0;           // of the ring
   std::uint64_t limit_bytes = 0;
 };
 
@@ -55,21 +49,16 @@ enum class Step : std::uint8_t {
   kCorrupt,   // bytes that contradict themselves: start over
 };
 
-enum class CopyStatus : std::uint8_t {
-  kOk,
-  kTooSmall,  // the record is longer than the buffer; its header is set
-  kGone,      // the slot was reused meanwhile (only after an eviction)
-  kCorrupt,   // no record of a plausible form at this address
-};
-
-class RingReader {
+template <class Memory>
+class BasicRingReader {
  public:
-  // Maps the epoch in force read-only. kUnavailable while there is no ring, or no whole one; kUnsupported for another
-  // layout version; kCorrupt; kIo.
-  static Result<std::unique_ptr<RingReader>> attach(const std::string& directory, const std::string& name);
-  ~RingReader();
-  RingReader(const RingReader&) = delete;
-  RingReader& operator=(const RingReader&) = delete;
+  // Maps the epoch in force read-only. kUnavailable while there is no ring, or no whole one; kUnsupported for
+  // another layout version; kCorrupt; kIo.
+  static Result<std::unique_ptr<BasicRingReader>> attach(const std::string& directory,
+                                                         const std::string& name);
+  ~BasicRingReader();
+  BasicRingReader(const BasicRingReader&) = delete;
+  BasicRingReader& operator=(const BasicRingReader&) = delete;
 
   Epoch epoch() const;
 
@@ -80,13 +69,15 @@ class RingReader {
   std::size_t slot() const;
 
   // Steps over one record. Segment ends are followed silently; checkpoints are returned like all others.
-  // Stops at the committed position as it was read at the beginning of the current run of calls: whole transactions.
+  // Stops at the committed position as it was read at the beginning of the current run of calls: whole
+  // transactions.
   Step next(Record& record);
   // Where next() stands, and the newest committed position (acquire).
   Position position() const;
   Position committed_position() const;
 
-  // "Everything before is visible and not needed any more in its old place." Frees slots to the writer. Monotonic.
+  // "Everything before is visible and not needed any more in its old place." Frees slots to the writer.
+  // Monotonic.
   void set_reclaim_position(Position position);
   // "I am getting on." For long work without a new reclaim position, e.g. while joining.
   void count_progress();
@@ -102,8 +93,8 @@ class RingReader {
   // The active catalogue. A copy; may take a few attempts against a busy writer.
   Result<Catalogue> read_catalogue() const;
 
-  // Copies the record at `address` into `buffer`. Does not verify the checksum (next() did, when it was applied); checks
-  // form, bounds and the slot's generation.
+  // Copies the record at `address` into `buffer`. Does not verify the checksum (next() did, when it was
+  // applied); checks form, bounds and the slot's generation.
   CopyStatus copy_record(Address address, RecordHeader& header, std::span<std::byte> buffer) const;
   // For RowIndex (its Rows): the key of the row record at `address`, compared and hashed in place.
   bool equals(Address address, Bytes key) const;
@@ -111,17 +102,20 @@ class RingReader {
   // Asks the processor for the record's first cache lines.
   void prefetch(Address address) const;
 
-  // Sleeping. prepare_sleep() announces it; false: there is something new (or the end of this epoch), do not sleep
-  // (and the announcement is taken back). After waking for whatever reason: awake(). The FIFO is readable once the
-  // writer has something; read it away (any number of bytes).
+  // Sleeping. prepare_sleep() announces it; false: there is something new (or the end of this epoch), do not
+  // sleep (and the announcement is taken back). After waking for whatever reason: awake(). The FIFO is
+  // readable once the writer has something; read it away (any number of bytes).
   [[nodiscard]] bool prepare_sleep();
   void awake();
   int wake_fd() const;
 
  private:
   struct Impl;
-  explicit RingReader(std::unique_ptr<Impl> impl);
+  explicit BasicRingReader(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+extern template class BasicRingReader<ProcessMemory>;
+using RingReader = BasicRingReader<ProcessMemory>;
 
 }  // namespace ringside::shm

@@ -7,9 +7,13 @@
 
 namespace ringside::shm {
 
-std::uint64_t key_hash(Bytes key) { return XXH3_64bits(key.data(), key.size()); }
+std::uint64_t key_hash(Bytes key) {
+  return XXH3_64bits(key.data(), key.size());
+}
 
-RowIndex::RowIndex() { buckets_.push_back(std::make_unique<BucketPage>()); }
+RowIndex::RowIndex() {
+  buckets_.push_back(std::make_unique<BucketPage>());
+}
 
 std::size_t RowIndex::memory_bytes() const {
   return (buckets_.size() + overflow_.size()) * sizeof(BucketPage) + addresses_.size() * sizeof(AddressPage) +
@@ -45,7 +49,8 @@ std::uint32_t RowIndex::take_overflow() {
     overflow(link) = Bucket{};
     return link;
   }
-  if (overflow_used_ / kBucketsPerPage == overflow_.size()) overflow_.push_back(std::make_unique<BucketPage>());
+  if (overflow_used_ / kBucketsPerPage == overflow_.size())
+    overflow_.push_back(std::make_unique<BucketPage>());
   return ++overflow_used_;
 }
 

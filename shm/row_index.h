@@ -6,11 +6,13 @@
 //
 // Linear hashing: the table grows by one bucket at a time (split of the next bucket in turn), so no insertion
 // ever pays for a rehash of everything. A bucket that is full before its turn gets an overflow bucket.
-// A lookup costs one cache line for the bucket (found() prefetches it), one for the address, and the row's own.
+// A lookup costs one cache line for the bucket (found() prefetches it), one for the address, and the row's
+// own.
 //
 // `Rows` gives access to the keys, which are outside input for a replica:
 //   bool equals(Address, Bytes key) const         does the record there have this key?
-//   std::uint64_t hash(Address) const             key_hash() of the key there (any number if it is unreadable)
+//   std::uint64_t hash(Address) const             key_hash() of the key there (any number if it is
+//   unreadable)
 //
 // Threads: one.   Ownership: owns buckets and addresses.
 // Errors: none; preconditions are the caller's.   Limits: 2^32-2 rows.
@@ -55,8 +57,8 @@ class RowIndex {
   template <class Rows>
   Handle insert(std::uint64_t hash, Address address, const Rows& rows);
 
-  // Takes a row out; its handle may be given to another row later. False when the row is not under that hash: with
-  // `Rows` over bytes that have changed underneath, the index is no longer to be relied on.
+  // Takes a row out; its handle may be given to another row later. False when the row is not under that hash:
+  // with `Rows` over bytes that have changed underneath, the index is no longer to be relied on.
   [[nodiscard]] bool erase(std::uint64_t hash, Handle handle);
 
   Address address(Handle handle) const {
@@ -127,7 +129,8 @@ class RowIndex {
   std::vector<std::unique_ptr<BucketPage>> overflow_;
   std::vector<std::unique_ptr<AddressPage>> addresses_;
   std::size_t bucket_count_ = kFirstBuckets;
-  std::size_t low_mask_ = kFirstBuckets - 1;  // of the round: buckets below bucket_count_ - low_mask_ - 1 are split
+  std::size_t low_mask_ =
+      kFirstBuckets - 1;  // of the round: buckets below bucket_count_ - low_mask_ - 1 are split
   std::size_t size_ = 0;
   Handle next_handle_ = 0;           // never given before
   Handle free_handle_ = kNoRow;      // head of the list of given-back handles, linked through their addresses
@@ -164,8 +167,8 @@ void RowIndex::split(const Rows& rows) {
   const std::size_t mask = low_mask_ << 1 | 1;
   if (bucket_count_ == mask + 1) low_mask_ = mask;
 
-  // Take the chain out, then put every entry where it now belongs. The chain's overflow buckets are free meanwhile,
-  // so placing them again needs no more than there were, and at most one more for the new bucket.
+  // Take the chain out, then put every entry where it now belongs. The chain's overflow buckets are free
+  // meanwhile, so placing them again needs no more than there were, and at most one more for the new bucket.
   Bucket chain = bucket(from);
   bucket(from) = Bucket{};
   bucket(to) = Bucket{};

@@ -1,8 +1,8 @@
 // What the ring's records describe: tables, column lists, keys. Plain data, as the writer learnt it from the
 // server; the catalogue (catalogue.h) carries it to the replicas.
 //
-// A TableId names one incarnation of a table's contents, a ShapeId one column list. Both are given by the writer
-// and never reused within an epoch.
+// A TableId names one incarnation of a table's contents, a ShapeId one column list. Both are given by the
+// writer and never reused within an epoch.
 //
 // Threads: values.   Ownership: owns all it holds.   Errors: none here; catalogue.h validates what it reads.
 #pragma once
@@ -47,10 +47,10 @@ struct Column {
   std::string sql_type;   // as information_schema.COLUMN_TYPE has it: "bigint(20) unsigned"
   std::string collation;  // as the server names it; empty when the column has none
   bool nullable = false;
-  std::uint32_t width = 0;             // integers: bytes (1, 2, 3, 4, 8); BIT: bits; CHAR/BINARY(n): n; else 0
-  std::uint8_t precision = 0;          // DECIMAL: digits in all
-  std::uint8_t scale = 0;              // DECIMAL: digits behind the point; times: fraction digits
-  std::vector<std::string> labels;     // ENUM and SET, in UTF-8, in order
+  std::uint32_t width = 0;          // integers: bytes (1, 2, 3, 4, 8); BIT: bits; CHAR/BINARY(n): n; else 0
+  std::uint8_t precision = 0;       // DECIMAL: digits in all
+  std::uint8_t scale = 0;           // DECIMAL: digits behind the point; times: fraction digits
+  std::vector<std::string> labels;  // ENUM and SET, in UTF-8, in order
 
   friend bool operator==(const Column&, const Column&) = default;
 };
@@ -92,8 +92,8 @@ struct Table {
   TableId id;
   std::string name;
   TableState state = TableState::kLoading;
-  std::string reason;          // why it is quarantined, for people; else empty
-  std::string key_name;        // "PRIMARY", or the unique key that serves; empty when quarantined for having none
+  std::string reason;    // why it is quarantined, for people; else empty
+  std::string key_name;  // "PRIMARY", or the unique key that serves; empty when quarantined for having none
   std::vector<KeyColumn> key;  // in the key's order
   Shape shape;                 // the column list of this incarnation
 

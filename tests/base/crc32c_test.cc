@@ -24,7 +24,8 @@ TEST(Crc32c, HardwareAndTableAgreeAtEveryLengthAndContinue) {
   for (std::size_t size = 0; size <= data.size(); ++size) {
     EXPECT_EQ(crc32c(data.data(), size), crc32c_portable(data.data(), size)) << size;
     const std::size_t half = size / 2;
-    EXPECT_EQ(crc32c(data.data(), size), crc32c(data.data() + half, size - half, crc32c(data.data(), half))) << size;
+    EXPECT_EQ(crc32c(data.data(), size), crc32c(data.data() + half, size - half, crc32c(data.data(), half)))
+        << size;
   }
 }
 

@@ -1,0 +1,114 @@
+// CatalogueFile: the catalogue's file, double-buffered (shm/catalogue.h has its bytes).
+//
+// Threads: one writer (publish), any number of reading processes (read).   Ownership: owns the mapping.
+// Errors: kIo, kLimit, kCorrupt (also: a writer that published faster than this could read, many times over).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/crc32c.h"
+#include "shm/catalogue.h"
+#include "shm/memory.h"
+#include "shm/ring_files.h"
+
+namespace ringside::shm {
+
+inline constexpr std::uint64_t kCatalogueMagic = 0x4547554f4c415443;
+inline constexpr std::uint64_t kCatalogueHeaderBytes = 4096;
+
+template <class Memory>
+class CatalogueFile {
+ public:
+  // Makes an empty one. Memory for the halves is allocated when they are filled.
+  static Result<void> create(const std::string& path) {
+    RINGSIDE_ASSIGN(const UniqueFd fd, create_file(path, 0640));
+    const std::uint64_t size = kCatalogueHeaderBytes + 2 * kHalfBytes;
+    if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0)
+      return Error{ErrorKind::kIo, "cannot size " + path};
+    RINGSIDE_TRY(allocate(fd.get(), path, 0, kCatalogueHeaderBytes));
+    RINGSIDE_ASSIGN(const MappedFile file, MappedFile::map(path, Access::kReadWrite, kCatalogueHeaderBytes));
+    auto* words = static_cast<std::uint64_t*>(file.data());
+    Memory::store_release(words + 1, kHalfBytes);
+    Memory::store_release(words + 0, kCatalogueMagic);
+    return {};
+  }
+
+  static Result<CatalogueFile> open(const std::string& path, Access access) {
+    CatalogueFile file;
+    file.path_ = path;
+    RINGSIDE_ASSIGN(file.fd_, open_file(path, access));
+    RINGSIDE_ASSIGN(const std::uint64_t size, file_size(file.fd_.get(), path));
+    if (size != kCatalogueHeaderBytes + 2 * kHalfBytes) {
+      return Error{ErrorKind::kCorrupt, path + " does not have a catalogue's size"};
+    }
+    RINGSIDE_ASSIGN(file.mapping_, MappedFile::map(path, access, size));
+    if (Memory::load_acquire(file.words()) != kCatalogueMagic ||
+        Memory::load_acquire(file.words() + 1) != kHalfBytes) {
+      return Error{ErrorKind::kCorrupt, path + " is no catalogue"};
+    }
+    return file;
+  }
+
+  std::uint64_t generation() const { return Memory::load_acquire(words() + 2); }
+
+  // Makes this the active catalogue. Precondition: its generation is the file's plus one.
+  Result<void> publish(const Catalogue& catalogue) {
+    RINGSIDE_ASSERT(catalogue.generation == generation() + 1);
+    std::string text = catalogue_to_json(catalogue);
+    const std::uint64_t length = text.size();
+    if (length > kMaxCatalogueBytes) {
+      return Error{ErrorKind::kLimit,
+                   "the catalogue is too large: mirror fewer tables (mysql.tables, mysql.exclude)"};
+    }
+    const std::uint64_t crc = crc32c(text.data(), text.size());
+    text.resize((text.size() + 7) / 8 * 8);
+    const std::uint64_t offset = half_offset(catalogue.generation);
+    RINGSIDE_TRY(allocate(fd_.get(), path_, offset, kHalfHeaderBytes + text.size()));
+    auto* half = words() + offset / 8;
+    // The generation goes first, so that a reader still copying this half's old contents finds out; then the
+    // rest.
+    Memory::store_release(half + 0, catalogue.generation);
+    Memory::store_release(half + 1, length);
+    Memory::store_release(half + 2, crc);
+    copy_in<Memory>(half + 3, text.data(), text.size());
+    Memory::store_release(words() + 2, catalogue.generation);  // pairs with generation() in read()
+    return {};
+  }
+
+  Result<Catalogue> read() const {
+    constexpr int kAttempts = 100;
+    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+      const std::uint64_t active = generation();
+      if (active == 0) return Error{ErrorKind::kUnavailable, path_ + " is empty"};
+      const std::uint64_t* half = words() + half_offset(active) / 8;
+      const std::uint64_t found = Memory::load_acquire(half + 0);
+      const std::uint64_t length = Memory::load_acquire(half + 1);
+      const std::uint64_t crc = Memory::load_acquire(half + 2);
+      if (found != active || length > kMaxCatalogueBytes) continue;
+      std::string text((length + 7) / 8 * 8, '\0');
+      copy_out<Memory>(text.data(), half + 3, text.size());
+      text.resize(length);
+      if (Memory::load_acquire(half + 0) != active || crc32c(text.data(), length) != crc) continue;
+      RINGSIDE_ASSIGN(Catalogue catalogue, parse_catalogue(text));
+      if (catalogue.generation != active) break;
+      return catalogue;
+    }
+    return Error{ErrorKind::kCorrupt, path_ + " does not hold a whole catalogue"};
+  }
+
+ private:
+  static constexpr std::uint64_t kHalfHeaderBytes = 24;
+  static constexpr std::uint64_t kHalfBytes = kMaxCatalogueBytes + 4096;
+
+  static std::uint64_t half_offset(std::uint64_t generation) {
+    return kCatalogueHeaderBytes + generation % 2 * kHalfBytes;
+  }
+  std::uint64_t* words() const { return static_cast<std::uint64_t*>(mapping_.data()); }
+
+  std::string path_;
+  UniqueFd fd_;
+  MappedFile mapping_;
+};
+
+}  // namespace ringside::shm

@@ -1,0 +1,359 @@
+// LogView: an epoch's memory as a process sees it — header, slot table, chunks — and the checked way to a
+// record in it. Shared by readers (read-only) and by the writer (which recovers and indexes through the same
+// code). LogWalker: steps over the records in log order, from the oldest segment to the committed position.
+//
+// Nothing found in the memory is believed: lengths, slots, positions and generations are checked here, once.
+//
+// Threads: one per object; another process writes underneath.   Ownership: LogView owns the mappings.
+// Errors: Result for system calls and identity, CopyStatus / WalkStatus for what the memory says.
+// Allocation: copy_record, equals, hash: none. walk: grows a buffer, maps chunks.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/crc32c.h"
+#include "base/result.h"
+#include "shm/key.h"
+#include "shm/layout.h"
+#include "shm/memory.h"
+#include "shm/record.h"
+#include "shm/ring_files.h"
+#include "shm/row_index.h"
+
+namespace ringside::shm {
+
+struct SlotInfo {
+  std::uint64_t slot = 0;
+  std::uint64_t generation = 0;  // odd: in use
+  std::uint64_t start_position = 0;
+  std::uint32_t run = 0;          // slots of its segment
+  std::uint32_t chunk_first = 0;  // first slot of the chunk's file
+};
+
+template <class Memory>
+class LogView {
+ public:
+  // Maps header and address space of the epoch in this directory. kUnavailable: not whole yet. kUnsupported:
+  // another layout. kCorrupt: contradicts itself.
+  static Result<LogView> open(const std::string& epoch_directory, Access access);
+
+  const std::string& directory() const { return directory_; }
+  RingHeader& header() const { return *static_cast<RingHeader*>(header_.data()); }
+  std::uint64_t load(const std::uint64_t& word) const { return Memory::load_acquire(&word); }
+  std::uint64_t load_seq_cst(const std::uint64_t& word) const { return Memory::load_seq_cst(&word); }
+
+  Epoch epoch() const { return epoch_; }
+  std::uint64_t segment_bytes() const { return std::uint64_t{1} << segment_shift_; }
+  std::uint64_t chunk_bytes() const { return chunk_bytes_; }
+  std::uint64_t max_slots() const { return max_slots_; }
+  SlotEntry& slot_entry(std::uint64_t slot) const {
+    return reinterpret_cast<SlotEntry*>(static_cast<std::byte*>(header_.data()) + kHeaderBytes)[slot];
+  }
+  std::byte* at(Address address) const { return space_.base() + address * 8; }
+
+  // The table's word on a slot; nothing if it is free, in change, or contradicts itself.
+  std::optional<SlotInfo> read_slot(std::uint64_t slot) const;
+  // Makes the slot readable through this view and remembers its generation.
+  Result<void> know(const SlotInfo& slot);
+
+  CopyStatus copy_record(Address address, RecordHeader& header, std::span<std::byte> buffer) const;
+
+  // Rows for RowIndex.
+  bool equals(Address address, Bytes key) const;
+  std::uint64_t hash(Address address) const;
+
+ private:
+  struct Known {
+    std::uint64_t generation = 0;  // 0: never seen
+    std::uint32_t run = 0;
+    bool mapped = false;
+  };
+
+  // The known segment that holds a record at this address, and how many bytes there are up to its end.
+  const Known* locate(Address address, std::uint64_t& slot, std::uint64_t& room) const;
+  // Still the contents that we know? A slot that was freed (generation + 1) keeps its bytes until it is
+  // reused.
+  bool is_unchanged(std::uint64_t slot, const Known& known) const {
+    return Memory::load_acquire(&slot_entry(slot).generation) - known.generation <= 1;
+  }
+  Result<void> map_chunk(std::uint64_t first_slot);
+
+  std::string directory_;
+  Access access_ = Access::kRead;
+  MappedFile header_;
+  LogSpace space_;
+  Epoch epoch_;
+  unsigned segment_shift_ = 0;
+  std::uint64_t chunk_bytes_ = 0;
+  std::uint64_t max_slots_ = 0;
+  std::vector<Known> known_;
+};
+
+enum class WalkStatus : std::uint8_t { kRecord, kCaughtUp, kGone, kCorrupt };
+
+template <class Memory>
+class LogWalker {
+ public:
+  // Sets the walk to the oldest segment in use (J3, J4). False: the slot table contradicts itself.
+  bool start(LogView<Memory>& view);
+  // The next record below the committed position. A segment end is followed and not returned.
+  WalkStatus next(LogView<Memory>& view, Record& record);
+
+  Position position() const { return Position(position_); }
+  // The address that belongs to position().
+  Address address() const { return address_; }
+  // Of the segment walked.
+  const SlotInfo& segment() const { return segment_; }
+
+ private:
+  bool enter(LogView<Memory>& view, const SlotInfo& slot);
+  WalkStatus follow(LogView<Memory>& view, const Record& end);
+
+  std::uint64_t position_ = 0;
+  std::uint64_t limit_ = 0;  // committed position as last read
+  Address address_ = 0;
+  SlotInfo segment_;
+  std::vector<SlotInfo> pending_;  // segments to be walked after this one, newest first
+  std::vector<std::byte> buffer_;
+};
+
+// ---------------------------------------------------------------------------------------------------------------
+
+template <class Memory>
+Result<LogView<Memory>> LogView<Memory>::open(const std::string& epoch_directory, Access access) {
+  LogView view;
+  view.directory_ = epoch_directory;
+  view.access_ = access;
+  const std::string path = header_path(epoch_directory);
+  RINGSIDE_ASSIGN(const UniqueFd fd, open_file(path, access));
+  RINGSIDE_ASSIGN(const std::uint64_t size, file_size(fd.get(), path));
+  if (size < kHeaderBytes) return Error{ErrorKind::kUnavailable, path + " is not whole yet"};
+  RINGSIDE_ASSIGN(view.header_, MappedFile::map(path, access, size));
+
+  const RingHeader& h = view.header();
+  view.epoch_ = Epoch(Memory::load_acquire(&h.epoch));
+  if (view.epoch_.value() == 0 && access == Access::kRead) {
+    return Error{ErrorKind::kUnavailable, path + " is not whole yet"};
+  }
+  if (h.magic != kRingMagic) return Error{ErrorKind::kCorrupt, path + " is no ring"};
+  if (h.layout_version != kLayoutVersion) {
+    return Error{ErrorKind::kUnsupported,
+                 fmt::format("{} has layout {}, this program reads layout {}: start a writer of "
+                             "this version, it makes the ring anew",
+                             path, h.layout_version, kLayoutVersion)};
+  }
+  const bool sane = h.identity_crc == crc32c(&h.magic, 5 * sizeof(std::uint64_t)) &&
+                    std::has_single_bit(h.segment_bytes) && h.segment_bytes >= kMinSegmentBytes &&
+                    h.segment_bytes <= kMaxSegmentBytes && h.chunk_bytes % h.segment_bytes == 0 &&
+                    h.chunk_bytes > 0 && h.max_slots > 0 && h.max_slots <= kMaxLogBytes / h.segment_bytes &&
+                    size >= slot_table_bytes(h.max_slots);
+  if (!sane) return Error{ErrorKind::kCorrupt, path + ": its identity contradicts itself"};
+  view.segment_shift_ = static_cast<unsigned>(std::countr_zero(h.segment_bytes));
+  view.chunk_bytes_ = h.chunk_bytes;
+  view.max_slots_ = h.max_slots;
+  RINGSIDE_ASSIGN(view.space_, LogSpace::reserve(view.max_slots_ << view.segment_shift_));
+  return view;
+}
+
+template <class Memory>
+std::optional<SlotInfo> LogView<Memory>::read_slot(std::uint64_t slot) const {
+  if (slot >= max_slots_ || slot >= Memory::load_acquire(&header().slot_count)) return std::nullopt;
+  const SlotEntry& entry = slot_entry(slot);
+  SlotInfo info;
+  info.slot = slot;
+  info.generation = Memory::load_seq_cst(&entry.generation);  // J3
+  if (info.generation % 2 == 0) return std::nullopt;
+  const std::uint64_t words[2] = {Memory::load_acquire(&entry.start_position),
+                                  Memory::load_acquire(&entry.run_and_chunk)};
+  const std::uint64_t check = Memory::load_acquire(&entry.check);
+  if (Memory::load_acquire(&entry.generation) != info.generation) return std::nullopt;
+  info.start_position = words[0];
+  info.run = static_cast<std::uint32_t>(words[1]);
+  info.chunk_first = static_cast<std::uint32_t>(words[1] >> 32);
+  if (check != crc32c(words, sizeof words) || info.run == 0 || slot + info.run > max_slots_ ||
+      info.chunk_first > slot) {
+    return std::nullopt;
+  }
+  return info;
+}
+
+template <class Memory>
+Result<void> LogView<Memory>::know(const SlotInfo& slot) {
+  if (known_.size() < slot.slot + slot.run) known_.resize(slot.slot + slot.run);
+  if (!known_[slot.slot].mapped) RINGSIDE_TRY(map_chunk(slot.chunk_first));
+  for (std::uint64_t s = slot.slot; s < slot.slot + slot.run; ++s) {
+    if (s >= known_.size() || !known_[s].mapped) {
+      return Error{ErrorKind::kCorrupt,
+                   fmt::format("slot {} lies outside its chunk {}", s, slot.chunk_first)};
+    }
+    // Only the first slot of a segment holds the beginnings of records.
+    known_[s].generation = s == slot.slot ? slot.generation : 0;
+    known_[s].run = s == slot.slot ? slot.run : 0;
+  }
+  return {};
+}
+
+template <class Memory>
+Result<void> LogView<Memory>::map_chunk(std::uint64_t first_slot) {
+  const std::string path = chunk_path(directory_, first_slot);
+  RINGSIDE_ASSIGN(const UniqueFd fd, open_file(path, access_));
+  RINGSIDE_ASSIGN(const std::uint64_t size, file_size(fd.get(), path));
+  const std::uint64_t slots = size >> segment_shift_;
+  if (slots == 0 || size % segment_bytes() != 0 || slots > max_slots_ || first_slot > max_slots_ - slots) {
+    return Error{ErrorKind::kCorrupt,
+                 fmt::format("{} has a size of {} bytes, which no chunk has", path, size)};
+  }
+  RINGSIDE_TRY(space_.map(fd.get(), path, access_, first_slot << segment_shift_, size));
+  if (known_.size() < first_slot + slots) known_.resize(first_slot + slots);
+  for (std::uint64_t s = first_slot; s < first_slot + slots; ++s) known_[s].mapped = true;
+  return {};
+}
+
+template <class Memory>
+const typename LogView<Memory>::Known* LogView<Memory>::locate(Address address, std::uint64_t& slot,
+                                                               std::uint64_t& room) const {
+  const std::uint64_t byte = address * 8;
+  slot = byte >> segment_shift_;
+  if (slot >= known_.size()) return nullptr;
+  const Known& known = known_[slot];
+  const std::uint64_t offset = byte & (segment_bytes() - 1);
+  room = (std::uint64_t{known.run} << segment_shift_) - offset;
+  if (known.generation == 0 || room < kRecordHeaderBytes) return nullptr;
+  return &known;
+}
+
+template <class Memory>
+CopyStatus LogView<Memory>::copy_record(Address address, RecordHeader& header,
+                                        std::span<std::byte> buffer) const {
+  std::uint64_t slot = 0;
+  std::uint64_t room = 0;
+  const Known* known = locate(address, slot, room);
+  if (known == nullptr) return CopyStatus::kCorrupt;
+  if (buffer.size() < kRecordHeaderBytes) return CopyStatus::kTooSmall;
+  copy_out<Memory>(buffer.data(), at(address), kRecordHeaderBytes);  // R1
+  const bool plausible = load_header(buffer.data(), header) && header.length <= room;
+  if (!plausible) return is_unchanged(slot, *known) ? CopyStatus::kCorrupt : CopyStatus::kGone;
+  if (header.length > buffer.size()) return CopyStatus::kTooSmall;
+  copy_out<Memory>(buffer.data() + kRecordHeaderBytes, at(address) + kRecordHeaderBytes,
+                   header.length - kRecordHeaderBytes);
+  return is_unchanged(slot, *known) ? CopyStatus::kOk : CopyStatus::kGone;  // R2
+}
+
+template <class Memory>
+bool LogView<Memory>::equals(Address address, Bytes key) const {
+  std::uint64_t slot = 0;
+  std::uint64_t room = 0;
+  if (locate(address, slot, room) == nullptr || key.size() > room - kRecordHeaderBytes) return false;
+  const auto* words = reinterpret_cast<const std::uint64_t*>(at(address));
+  // Word 2: ShapeId and key length.
+  if (Memory::load_acquire(words + 2) >> 32 != key.size()) return false;
+  const std::uint64_t* from = words + kRecordHeaderBytes / 8;
+  std::size_t i = 0;
+  for (; i + 8 <= key.size(); i += 8, ++from) {
+    if (Memory::load_acquire(from) != load_le<std::uint64_t>(key.data() + i)) return false;
+  }
+  if (i == key.size()) return true;
+  std::byte last[8];
+  const std::uint64_t word = Memory::load_acquire(from);  // inside: records are padded to words
+  std::memcpy(last, &word, 8);
+  return std::memcmp(last, key.data() + i, key.size() - i) == 0;
+}
+
+template <class Memory>
+std::uint64_t LogView<Memory>::hash(Address address) const {
+  std::uint64_t slot = 0;
+  std::uint64_t room = 0;
+  if (locate(address, slot, room) == nullptr) return 0;
+  const auto* words = reinterpret_cast<const std::uint64_t*>(at(address));
+  const std::uint64_t size = Memory::load_acquire(words + 2) >> 32;
+  if (size > room - kRecordHeaderBytes || size > kMaxKeyBytes) return 0;
+  alignas(8) std::byte key[kMaxKeyBytes];
+  copy_out<Memory>(key, at(address) + kRecordHeaderBytes, (size + 7) / 8 * 8);
+  return key_hash({key, size});
+}
+
+template <class Memory>
+bool LogWalker<Memory>::enter(LogView<Memory>& view, const SlotInfo& slot) {
+  if (!view.know(slot)) return false;
+  segment_ = slot;
+  position_ = slot.start_position;
+  address_ = slot.slot * (view.segment_bytes() / 8);
+  return true;
+}
+
+template <class Memory>
+bool LogWalker<Memory>::start(LogView<Memory>& view) {
+  limit_ = view.load_seq_cst(view.header().committed_position);  // J3
+  pending_.clear();
+  const std::uint64_t count = std::min(view.load(view.header().slot_count), view.max_slots());
+  for (std::uint64_t s = 0; s < count; ++s) {
+    const std::optional<SlotInfo> slot = view.read_slot(s);
+    if (slot && slot->start_position < limit_) pending_.push_back(*slot);  // J4
+  }
+  std::sort(pending_.begin(), pending_.end(),
+            [](const SlotInfo& a, const SlotInfo& b) { return a.start_position > b.start_position; });
+  if (pending_.empty()) return false;
+  const SlotInfo first = pending_.back();
+  pending_.pop_back();
+  return enter(view, first);
+}
+
+template <class Memory>
+WalkStatus LogWalker<Memory>::next(LogView<Memory>& view, Record& record) {
+  for (;;) {
+    if (position_ >= limit_) {
+      limit_ = view.load(view.header().committed_position);
+      if (position_ >= limit_) return WalkStatus::kCaughtUp;
+    }
+    if (buffer_.size() < 4096) buffer_.resize(4096);
+    CopyStatus status = view.copy_record(address_, record.header, buffer_);
+    if (status == CopyStatus::kTooSmall) {
+      buffer_.resize(record.header.length);
+      status = view.copy_record(address_, record.header, buffer_);
+    }
+    if (status == CopyStatus::kGone) return WalkStatus::kGone;
+    if (status != CopyStatus::kOk) return WalkStatus::kCorrupt;
+    record.bytes = {buffer_.data(), record.header.length};
+    record.address = address_;
+    record.position = Position(position_);
+    if (record_crc(record.bytes, record.position) != record.header.crc) return WalkStatus::kCorrupt;
+    if (record.header.type == RecordType::kSegmentEnd) {
+      const WalkStatus followed = follow(view, record);
+      if (followed != WalkStatus::kRecord) return followed;
+      continue;
+    }
+    position_ += record.header.length;
+    address_ += record.header.length / 8;
+    return WalkStatus::kRecord;
+  }
+}
+
+template <class Memory>
+WalkStatus LogWalker<Memory>::follow(LogView<Memory>& view, const Record& end) {
+  if (!pending_
+           .empty()) {  // joining: the segments are known, and some between them may have been compacted away
+    const SlotInfo slot = pending_.back();
+    pending_.pop_back();
+    return enter(view, slot) ? WalkStatus::kRecord : WalkStatus::kCorrupt;
+  }
+  ByteReader reader(end.bytes.subspan(kRecordHeaderBytes));
+  const std::uint64_t slot = reader.u64();
+  const std::uint64_t generation = reader.u64();
+  const std::uint64_t start = segment_.start_position + segment_.run * view.segment_bytes();
+  const std::optional<SlotInfo> next = view.read_slot(slot);
+  if (!reader.ok() || !next || next->generation != generation || next->start_position != start) {
+    return WalkStatus::kCorrupt;
+  }
+  return enter(view, *next) ? WalkStatus::kRecord : WalkStatus::kCorrupt;
+}
+
+}  // namespace ringside::shm

@@ -1,0 +1,128 @@
+// Publisher: the ring as capture uses it. It keeps the writer's index over the live rows, so that every
+// record knows its row's previous version and every contradiction between the stream and the rows is found
+// before anything is shown.
+//
+//   open ──► (continued: the index is rebuilt from the log)                 fresh ──► a load, then activate()
+//   load an incarnation:   new_table … load_row … end_load
+//   a transaction:         insert / update / erase / quarantine / switch_to / drop …  then commit(), or
+//   rollback()
+//
+// A row that must exist and does not, or must not and does, quarantines its table in the very transaction
+// that shows it: the transaction's other records of that table are left out, and a table event refuses the
+// name from this version on.
+//
+// Threads: one (capture's).   Ownership: owns ring, index and buffers.
+// Errors: kLimit from commit or end_load: the ring is full; nothing has changed, the same call may be made
+// again later. Everything else: the publisher is failed for good, and says so ever after (an indeterminate
+// append is never gone on from); a new Publisher continues from what was published.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "shm/catalogue.h"
+#include "shm/memory.h"
+#include "shm/record.h"
+#include "shm/ring_writer.h"
+
+namespace ringside::shm {
+
+struct PublisherOptions {
+  RingOptions ring;
+  std::uint64_t transaction_buffer_bytes = std::uint64_t{64} << 20;
+  std::string spill_directory = "/tmp";
+};
+
+// The last transaction that the ring holds.
+struct LastCommit {
+  Version version;
+  std::string gtid;
+  std::uint64_t events_checksum = 0;
+};
+
+// What one table's rows amount to.
+struct TableUsage {
+  std::string name;
+  TableId id;
+  std::uint64_t rows = 0;
+  std::uint64_t bytes = 0;        // of their records in the ring
+  std::uint64_t index_bytes = 0;  // of the writer's index
+};
+
+template <class Memory>
+class BasicPublisher {
+ public:
+  // Continues the epoch in force when there is one that can be continued, else makes a new one (which nobody
+  // sees before activate()). `why_fresh` then says why. `lock` is lock_ring()'s and must outlive the
+  // publisher.
+  static Result<std::unique_ptr<BasicPublisher>> open(const PublisherOptions& options, const UniqueFd& lock);
+  // A new epoch whatever there is. The one in force goes on serving until activate().
+  static Result<std::unique_ptr<BasicPublisher>> create(const PublisherOptions& options,
+                                                        const UniqueFd& lock);
+  ~BasicPublisher();
+  BasicPublisher(const BasicPublisher&) = delete;
+  BasicPublisher& operator=(const BasicPublisher&) = delete;
+
+  bool is_fresh() const;
+  const std::string& why_fresh() const;
+  // Puts a fresh epoch in force. `previous`: the publisher of the epoch before, told that it is superseded.
+  Result<void> activate(BasicPublisher* previous);
+
+  const LastCommit& last_commit() const;
+  const Catalogue& catalogue() const;
+  // The incarnation that serves this name now; nullptr when the name is unknown or quarantined.
+  const Table* live_table(std::string_view name) const;
+  // Why the name is quarantined, or nullptr.
+  const std::string* quarantine_reason(std::string_view name) const;
+
+  // Names what the rows belong to (catalogue's fields); before the first load.
+  void describe(std::string history, std::string database);
+
+  // Gives `table` new ids, adds it to the catalogue as loading (or quarantined, as its state says), and
+  // returns its id. Published with the next batch or transaction.
+  TableId new_table(Table table);
+  // Rows of a loading incarnation, read at `version`; published in batches on the way. A key seen twice is
+  // kCorrupt. Precondition: no transaction is being collected.
+  Result<void> load_row(TableId table, Version version, RowBuilder& row);
+  // Publishes what is left of the load.
+  Result<void> end_load();
+  // Takes a loading incarnation back: its load failed.
+  Result<void> abandon(TableId table);
+
+  // The transaction being collected.
+  Result<void> insert(const Table& table, RowBuilder& row);
+  // `old_key`: the normalised key before; equal to row.key() unless the key changed.
+  Result<void> update(const Table& table, std::string_view old_key, RowBuilder& row);
+  Result<void> erase(const Table& table, std::string_view key);
+  // From this transaction on the incarnation serves its name; what served before is dropped.
+  Result<void> switch_to(TableId table);
+  Result<void> quarantine(std::string_view name, std::string reason);
+  Result<void> drop(std::string_view name);
+  bool has_changes() const;
+  void rollback();
+  // Publishes it whole at this version. Returns the tables that it had to quarantine, with the reasons.
+  using Quarantined = std::vector<std::pair<std::string, std::string>>;
+  Result<Quarantined> commit(Version version, const Commit& commit);
+
+  // Everything else is the ring's.
+  BasicRingWriter<Memory>& ring();
+  std::vector<TableUsage> usage() const;
+  // Bytes of transactions that went through the spill file so far.
+  std::uint64_t spilled_bytes() const;
+
+ private:
+  struct Impl;
+  explicit BasicPublisher(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+extern template class BasicPublisher<ProcessMemory>;
+using Publisher = BasicPublisher<ProcessMemory>;
+
+}  // namespace ringside::shm

@@ -1,0 +1,232 @@
+#include "shm/ring_files.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include <boost/interprocess/file_mapping.hpp>
+#include <boost/interprocess/mapped_region.hpp>
+
+#include "base/assert.h"
+
+namespace ringside::shm {
+namespace {
+
+Error io_error(const char* what, const std::string& path) {
+  const int code = errno;
+  const ErrorKind kind = code == ENOENT                     ? ErrorKind::kNotFound
+                         : code == ENOSPC || code == ENOMEM ? ErrorKind::kLimit
+                         : code == EACCES || code == EPERM  ? ErrorKind::kIo
+                                                            : ErrorKind::kIo;
+  return Error{kind, fmt::format("cannot {} {}: {}", what, path, std::strerror(code))};
+}
+
+bool parse_epoch(const std::string& directory, Epoch& epoch) {
+  constexpr std::string_view kPrefix = "epoch-";
+  if (directory.size() != kPrefix.size() + 16 || directory.compare(0, kPrefix.size(), kPrefix) != 0)
+    return false;
+  char* end = nullptr;
+  epoch = Epoch(std::strtoull(directory.c_str() + kPrefix.size(), &end, 16));
+  return *end == '\0' && epoch.value() != 0;
+}
+
+std::string epoch_name(Epoch epoch) {
+  return fmt::format("epoch-{:016x}", epoch.value());
+}
+
+}  // namespace
+
+std::string RingPath::epoch(Epoch epoch) const {
+  return ring + "/" + epoch_name(epoch);
+}
+std::string header_path(const std::string& epoch_directory) {
+  return epoch_directory + "/header";
+}
+std::string catalogue_path(const std::string& epoch_directory) {
+  return epoch_directory + "/catalogue";
+}
+std::string chunk_path(const std::string& epoch_directory, std::uint64_t first_slot) {
+  return fmt::format("{}/chunk.{}", epoch_directory, first_slot);
+}
+std::string reader_path(const std::string& epoch_directory, std::size_t reader) {
+  return fmt::format("{}/readers/{}", epoch_directory, reader);
+}
+std::string wake_path(const std::string& epoch_directory, std::size_t reader) {
+  return fmt::format("{}/readers/{}.wake", epoch_directory, reader);
+}
+
+Result<UniqueFd> open_file(const std::string& path, Access access) {
+  UniqueFd fd(::open(path.c_str(), (access == Access::kRead ? O_RDONLY : O_RDWR) | O_CLOEXEC));
+  if (!fd) return io_error("open", path);
+  return fd;
+}
+
+Result<UniqueFd> create_file(const std::string& path, unsigned mode) {
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+  if (!fd) return io_error("create", path);
+  if (::fchmod(fd.get(), mode) != 0) return io_error("set the permissions of", path);
+  return fd;
+}
+
+Result<void> create_directory(const std::string& path, unsigned mode) {
+  if (::mkdir(path.c_str(), mode) != 0) {
+    if (errno == EEXIST) return {};
+    return io_error("create the directory", path);
+  }
+  if (::chmod(path.c_str(), mode) != 0) return io_error("set the permissions of", path);
+  return {};
+}
+
+Result<void> create_fifo(const std::string& path, unsigned mode) {
+  if (::mkfifo(path.c_str(), mode) != 0) return io_error("create the FIFO", path);
+  if (::chmod(path.c_str(), mode) != 0) return io_error("set the permissions of", path);
+  return {};
+}
+
+Result<std::uint64_t> file_size(int fd, const std::string& path) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return io_error("read the size of", path);
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+Result<void> allocate(int fd, const std::string& path, std::uint64_t offset, std::uint64_t size) {
+  const int code = ::posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(size));
+  if (code == 0) return {};
+  const ErrorKind kind = code == ENOSPC ? ErrorKind::kLimit : ErrorKind::kIo;
+  return Error{
+      kind,
+      fmt::format("cannot allocate {} bytes for {}: {}; enlarge the filesystem it is on (ring.directory) "
+                  "or lower ring.max_size",
+                  size, path, std::strerror(code))};
+}
+
+Result<bool> try_lock(int fd, const std::string& path) {
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return true;
+  if (errno == EAGAIN || errno == EACCES) return false;
+  return io_error("lock", path);
+}
+
+bool is_locked_elsewhere(int fd) {
+  struct flock lock {};
+  lock.l_type = F_RDLCK;
+  lock.l_whence = SEEK_SET;
+  return ::fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+struct MappedFile::Impl {
+  boost::interprocess::mapped_region region;
+};
+
+Result<MappedFile> MappedFile::map(const std::string& path, Access access, std::uint64_t size) {
+  namespace bi = boost::interprocess;
+  const bi::mode_t mode = access == Access::kRead ? bi::read_only : bi::read_write;
+  try {
+    const bi::file_mapping file(path.c_str(), mode);
+    auto impl = std::make_unique<Impl>();
+    impl->region = bi::mapped_region(file, mode, 0, size);
+    return MappedFile(std::move(impl));
+  } catch (const bi::interprocess_exception& e) {
+    return Error{ErrorKind::kIo, fmt::format("cannot map {} bytes of {}: {}", size, path, e.what())};
+  }
+}
+MappedFile::MappedFile() = default;
+MappedFile::MappedFile(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+MappedFile::MappedFile(MappedFile&&) noexcept = default;
+MappedFile& MappedFile::operator=(MappedFile&&) noexcept = default;
+MappedFile::~MappedFile() = default;
+void* MappedFile::data() const {
+  return impl_->region.get_address();
+}
+std::size_t MappedFile::size() const {
+  return impl_->region.get_size();
+}
+
+Result<LogSpace> LogSpace::reserve(std::uint64_t bytes) {
+  void* base = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED)
+    return io_error("reserve address space (see ulimit -v) for", fmt::format("{} bytes", bytes));
+  LogSpace space;
+  space.base_ = static_cast<std::byte*>(base);
+  space.size_ = bytes;
+  return space;
+}
+LogSpace::LogSpace(LogSpace&& other) noexcept
+    : base_(std::exchange(other.base_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+LogSpace& LogSpace::operator=(LogSpace&& other) noexcept {
+  std::swap(base_, other.base_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+LogSpace::~LogSpace() {
+  if (base_ != nullptr) ::munmap(base_, size_);
+}
+Result<void> LogSpace::map(int fd, const std::string& path, Access access, std::uint64_t offset,
+                           std::uint64_t size) {
+  RINGSIDE_ASSERT(offset <= size_ && size <= size_ - offset);
+  const int protection = access == Access::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
+  if (::mmap(base_ + offset, size, protection, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+    return io_error("map", path);
+  }
+  return {};
+}
+
+Result<Epoch> current_epoch(const RingPath& path) {
+  char target[64];
+  const ssize_t size = ::readlink(path.current().c_str(), target, sizeof target);
+  if (size < 0) return io_error("read the link", path.current());
+  Epoch epoch;
+  if (!parse_epoch(std::string(target, static_cast<std::size_t>(size)), epoch)) {
+    return Error{ErrorKind::kCorrupt, fmt::format("{} does not name an epoch", path.current())};
+  }
+  return epoch;
+}
+
+Result<void> set_current_epoch(const RingPath& path, Epoch epoch) {
+  const std::string fresh = path.current() + ".new";
+  if (::unlink(fresh.c_str()) != 0 && errno != ENOENT) return io_error("remove", fresh);
+  if (::symlink(epoch_name(epoch).c_str(), fresh.c_str()) != 0) return io_error("create the link", fresh);
+  if (::rename(fresh.c_str(), path.current().c_str()) != 0)
+    return io_error("replace the link", path.current());
+  return {};
+}
+
+Result<void> remove_epoch(const RingPath& path, Epoch epoch) {
+  std::error_code error;
+  std::filesystem::remove_all(path.epoch(epoch), error);
+  if (error) {
+    return Error{ErrorKind::kIo, fmt::format("cannot remove {}: {}", path.epoch(epoch), error.message())};
+  }
+  return {};
+}
+
+Result<void> remove_other_epochs(const RingPath& path, Epoch keep) {
+  DIR* directory = ::opendir(path.ring.c_str());
+  if (directory == nullptr) return io_error("list", path.ring);
+  const std::unique_ptr<DIR, int (*)(DIR*)> closer(directory, ::closedir);
+  while (const dirent* entry = ::readdir(directory)) {
+    Epoch epoch;
+    if (parse_epoch(entry->d_name, epoch) && epoch != keep) RINGSIDE_TRY(remove_epoch(path, epoch));
+  }
+  return {};
+}
+
+std::uint64_t random_nonzero() {
+  std::uint64_t number = 0;
+  while (number == 0) RINGSIDE_ASSERT(::getrandom(&number, sizeof number, 0) == sizeof number);
+  return number;
+}
+
+}  // namespace ringside::shm

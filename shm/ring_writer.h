@@ -1,0 +1,140 @@
+// The writer's hand on the ring: makes and reopens epochs, appends records, publishes transactions, wakes and
+// evicts readers. It knows nothing of keys: publisher.h stands above it.
+//
+//   lock_ring ─► open (continue the epoch in force)   ─► recover: every record so far
+//            └─► create (a new epoch) ─► … load … ─► activate
+//   then, again and again:  make_room ─► append … ─► publish
+//
+// docs/ring-format.md has the protocols; the numbers in the .cc refer to it.
+//
+// Threads: one (capture's).   Ownership: owns mappings, descriptors, and the ring's lock while it lives.
+// Errors: kBusy: another writer holds the ring. kLimit: no room (nothing was touched). kCorrupt: the epoch
+// cannot be continued. kIo. append and publish cannot fail: room was made before. Limits: RingOptions.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "shm/catalogue.h"
+#include "shm/layout.h"
+#include "shm/memory.h"
+#include "shm/record.h"
+
+namespace ringside::shm {
+
+struct RingOptions {
+  std::string directory = "/dev/shm";
+  std::string name;
+  std::uint64_t segment_bytes = std::uint64_t{1} << 20;  // a power of two
+  std::uint64_t chunk_bytes = std::uint64_t{8} << 20;    // a multiple of it
+  std::uint64_t max_bytes = std::uint64_t{4} << 30;      // steady state
+  std::uint64_t reserve_bytes = std::uint64_t{1} << 30;  // beyond it, for one large transaction
+  std::uint64_t max_record_bytes = std::uint64_t{64} << 20;
+  std::uint64_t reader_limit_bytes = std::uint64_t{256} << 20;  // held back without progress
+  std::uint64_t reader_grace_ns = 5'000'000'000;                // for so long
+};
+
+// The right to write this ring: an OFD lock on writer.lock. Makes the ring's directory. kBusy names the
+// holder's pid.
+Result<UniqueFd> lock_ring(const RingOptions& options);
+
+// What a transaction's records will take, so that room can be made before the first is appended.
+struct RoomNeeded {
+  std::uint64_t bytes = 0;           // of all records that fit a segment
+  std::uint64_t largest = 0;         // of those
+  std::vector<std::uint64_t> jumbo;  // each record that does not
+};
+
+// What one reader slot shows, for metrics.
+struct ReaderStatus {
+  std::size_t slot = 0;
+  std::uint64_t pid = 0;
+  Position reclaim_position;
+  bool asleep = false;
+};
+
+struct RingUsage {
+  std::uint64_t used_bytes = 0;   // slots in use
+  std::uint64_t limit_bytes = 0;  // ring.max_size
+  std::uint64_t chunk_bytes = 0;  // memory allocated for chunks
+};
+
+template <class Memory>
+class BasicRingWriter {
+ public:
+  // Continues the epoch in force. kNotFound: there is none. kCorrupt, kUnsupported: start a new one. `lock`
+  // is lock_ring()'s.
+  static Result<std::unique_ptr<BasicRingWriter>> open(const RingOptions& options, const UniqueFd& lock);
+  // Makes a new epoch beside the one in force, if any; not yet seen by anybody.
+  static Result<std::unique_ptr<BasicRingWriter>> create(const RingOptions& options, const UniqueFd& lock);
+  ~BasicRingWriter();
+  BasicRingWriter(const BasicRingWriter&) = delete;
+  BasicRingWriter& operator=(const BasicRingWriter&) = delete;
+
+  // Calls visit for every record below the committed position, in order; then the writer is ready to append.
+  // Once, after open(). An Error of visit ends it.
+  Result<void> recover(const std::function<Result<void>(const Record&)>& visit);
+  // After create(): puts the epoch in force (N3, N4), marks `previous` superseded and removes every other
+  // epoch (N5).
+  Result<void> activate(BasicRingWriter* previous);
+
+  Epoch epoch() const;
+  std::uint64_t max_record_bytes() const;
+  // The largest record that fits an ordinary segment.
+  std::uint64_t segment_capacity() const;
+
+  std::uint64_t catalogue_generation() const;
+  Result<Catalogue> read_catalogue() const;
+  // Precondition: generation is catalogue_generation() + 1.
+  Result<void> publish_catalogue(const Catalogue& catalogue);
+
+  // Makes sure that a transaction of this size can be appended. kLimit: it cannot, and why; nothing has
+  // changed.
+  Result<void> make_room(const RoomNeeded& needed);
+  // Appends a record above the committed position and returns its address. `header`: length and crc are
+  // filled in here. `record` is the whole record (header bytes undefined, padding zero), 8-aligned, its
+  // length a multiple of 8. Precondition: make_room covered it.
+  Address append(RecordHeader header, std::span<std::byte> record);
+  // Publishes what has been appended (P3, P4). The record appended last must be a commit. `version` and
+  // `gtid_set` are what checkpoints say from now on.
+  void publish(Version version, std::string_view gtid_set);
+  Position committed_position() const;
+  Version version() const;
+  const std::string& gtid_set() const;
+
+  // For RowIndex and for the sizes of rows replaced: this process' own records.
+  bool equals(Address address, Bytes key) const;
+  std::uint64_t hash(Address address) const;
+  std::uint32_t record_length(Address address) const;
+
+  // The header's words on the source. State changes wake all readers.
+  void set_capture_state(CaptureState state);
+  void set_source(Version newest, std::uint64_t source_time_us, std::uint64_t alive_ns);
+  void beat(std::uint64_t now_ns);
+  std::uint64_t server_id() const;
+  void set_server_id(std::uint64_t server_id);
+
+  // Evicts readers that hold too much without progress, and those that died. Returns how many. To be called
+  // now and then (every 100 ms or so).
+  std::size_t check_readers(std::uint64_t now_ns);
+  std::vector<ReaderStatus> readers() const;
+  RingUsage usage() const;
+
+ private:
+  struct Impl;
+  explicit BasicRingWriter(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+extern template class BasicRingWriter<ProcessMemory>;
+using RingWriter = BasicRingWriter<ProcessMemory>;
+
+}  // namespace ringside::shm

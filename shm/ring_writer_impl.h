@@ -1,0 +1,649 @@
+// The definitions of BasicRingWriter (ring_writer.h has the contract). A header of its own, so that tests can
+// put another memory policy under the very same code.
+#pragma once
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <utility>
+
+#include "shm/catalogue_file.h"
+#include "shm/log_view.h"
+#include "shm/ring_writer.h"
+
+namespace ringside::shm {
+
+// One reader slot as the writer sees it.
+struct ReaderWatch {
+  MappedFile file;
+  UniqueFd lock_probe;  // for asking whether its reader lives
+  UniqueFd wake;
+  std::uint64_t woken_for = 0;  // the sleep word for which a byte was written
+  std::uint64_t progress = 0;   // as last seen, and since when
+  std::uint64_t incarnation = 0;
+  std::uint64_t progress_since_ns = 0;
+
+  ReaderFile& reader() const { return *static_cast<ReaderFile*>(file.data()); }
+};
+
+template <class Memory>
+struct BasicRingWriter<Memory>::Impl {
+  RingOptions options;
+  RingPath path;
+  LogView<Memory> view;
+  CatalogueFile<Memory> catalogue;
+  UniqueFd header_fd;  // holds the epoch's lock
+  std::array<ReaderWatch, kMaxReaders> watches;
+
+  std::vector<std::uint64_t> free_slots;  // singles, lowest last
+  std::vector<std::pair<std::uint64_t, std::uint32_t>>
+      ready_jumbos;  // chunks made by make_room: first slot, slots
+  std::uint64_t used_slots = 0;
+  std::uint64_t chunk_slots = 0;  // in all chunks; also the first slot of the next chunk
+
+  // The tail: where the next record goes.
+  SlotInfo segment;
+  std::uint64_t offset = 0;
+  std::uint64_t committed = 0;
+
+  Version version;
+  std::string gtid_set;
+  std::vector<std::byte> scratch;
+
+  RingHeader& header() const { return view.header(); }
+  std::uint64_t segment_bytes() const { return view.segment_bytes(); }
+  std::uint64_t position() const { return segment.start_position + offset; }
+
+  static Result<std::unique_ptr<Impl>> attach(const RingOptions& options, Epoch epoch);
+  Result<void> make_epoch_files(Epoch epoch);
+  Result<void> open_watches();
+  Result<void> adopt_slots();
+  Result<void> add_chunk(std::uint64_t slots);
+  Result<void> check_limit(std::uint64_t slots, std::uint64_t bytes) const;
+  void take_slot(std::uint64_t slot, std::uint32_t run, std::uint64_t chunk_first, std::uint64_t start);
+  void free_slot(std::uint64_t slot);
+  std::uint64_t checkpoint_bytes() const;
+  std::uint64_t capacity() const {
+    return segment_bytes() - checkpoint_bytes() - record_bytes(kSegmentEndPayload);
+  }
+  void open_segment(std::uint64_t slot, std::uint32_t run, std::uint64_t chunk_first, std::uint64_t start);
+  void next_segment(std::uint32_t run);
+  Address place(RecordHeader header, std::span<std::byte> record);
+  void place_payload(RecordHeader header, std::string_view payload);
+  void wake_readers(bool all);
+  std::uint64_t chunk_of(std::uint64_t slot) const;
+
+  static constexpr std::size_t kSegmentEndPayload = 16;
+  std::vector<std::uint64_t> chunk_firsts;  // sorted
+};
+
+// ------------------------------------------------------------------------------------------- epochs: make
+// and open
+
+template <class Memory>
+Result<std::unique_ptr<typename BasicRingWriter<Memory>::Impl>> BasicRingWriter<Memory>::Impl::attach(
+    const RingOptions& options, Epoch epoch) {
+  const RingPath path(options.directory, options.name);
+  const std::string where = path.epoch(epoch);
+  RINGSIDE_ASSIGN(LogView<Memory> view, LogView<Memory>::open(where, Access::kReadWrite));
+  RINGSIDE_ASSIGN(CatalogueFile<Memory> catalogue,
+                  CatalogueFile<Memory>::open(catalogue_path(where), Access::kReadWrite));
+  RINGSIDE_ASSIGN(UniqueFd header_fd, open_file(header_path(where), Access::kReadWrite));
+  RINGSIDE_ASSIGN(const bool locked, try_lock(header_fd.get(), header_path(where)));
+  if (!locked) return Error{ErrorKind::kBusy, where + " is being written by another process"};
+  auto impl = std::make_unique<Impl>(Impl{options,
+                                          path,
+                                          std::move(view),
+                                          std::move(catalogue),
+                                          std::move(header_fd),
+                                          {},
+                                          {},
+                                          {},
+                                          0,
+                                          0,
+                                          {},
+                                          0,
+                                          0,
+                                          Version(),
+                                          {},
+                                          {},
+                                          {}});
+  RINGSIDE_TRY(impl->open_watches());
+  Memory::store_release(&impl->header().limit_bytes, options.max_bytes);
+  return impl;
+}
+
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::Impl::open_watches() {
+  for (std::size_t i = 0; i < kMaxReaders; ++i) {
+    ReaderWatch& watch = watches[i];
+    const std::string file = reader_path(view.directory(), i);
+    RINGSIDE_ASSIGN(watch.lock_probe, open_file(file, Access::kRead));
+    RINGSIDE_ASSIGN(const std::uint64_t size, file_size(watch.lock_probe.get(), file));
+    if (size != kReaderFileBytes)
+      return Error{ErrorKind::kCorrupt, file + " does not have a reader file's size"};
+    RINGSIDE_ASSIGN(watch.file, MappedFile::map(file, Access::kRead, kReaderFileBytes));
+    watch.wake.reset(::open(wake_path(view.directory(), i).c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+    if (!watch.wake) return Error{ErrorKind::kIo, "cannot open " + wake_path(view.directory(), i)};
+  }
+  return {};
+}
+
+// Makes the files of an epoch that nobody sees yet: header without epoch word, catalogue, readers.
+inline Result<void> make_epoch(const RingOptions& options, const std::string& where) {
+  RINGSIDE_TRY(create_directory(where, 0770));
+  RINGSIDE_TRY(create_directory(where + "/readers", 0770));
+  const std::uint64_t room = options.max_bytes + options.reserve_bytes;
+  // Four times what the limits allow: address space costs nothing, and the limits may be raised later.
+  const std::uint64_t slots =
+      std::min(4 * (room / options.segment_bytes + 1), kMaxLogBytes / options.segment_bytes);
+  const std::string path = header_path(where);
+  {
+    RINGSIDE_ASSIGN(const UniqueFd fd, create_file(path, 0640));
+    if (::ftruncate(fd.get(), static_cast<off_t>(slot_table_bytes(slots))) != 0) {
+      return Error{ErrorKind::kIo, "cannot size " + path};
+    }
+    RINGSIDE_TRY(allocate(fd.get(), path, 0, slot_table_bytes(0)));
+  }
+  RINGSIDE_ASSIGN(const MappedFile file, MappedFile::map(path, Access::kReadWrite, kHeaderBytes));
+  auto& header = *static_cast<RingHeader*>(file.data());
+  header.magic = kRingMagic;  // nobody else can see these words yet: the epoch word is 0 and no link names us
+  header.layout_version = kLayoutVersion;
+  header.segment_bytes = options.segment_bytes;
+  header.chunk_bytes = options.chunk_bytes;
+  header.max_slots = slots;
+  header.identity_crc = crc32c(&header.magic, 5 * sizeof(std::uint64_t));
+  for (std::size_t i = 0; i < kMaxReaders; ++i) {
+    RINGSIDE_ASSIGN(const UniqueFd fd, create_file(reader_path(where, i), 0660));
+    RINGSIDE_TRY(allocate(fd.get(), reader_path(where, i), 0, kReaderFileBytes));
+    RINGSIDE_TRY(create_fifo(wake_path(where, i), 0660));
+  }
+  return {};
+}
+
+template <class Memory>
+Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::create(const RingOptions& options,
+                                                                                 const UniqueFd& lock) {
+  RINGSIDE_ASSERT(lock.get() >= 0);
+  const RingPath path(options.directory, options.name);
+  const Epoch epoch(random_nonzero());
+  const std::string where = path.epoch(epoch);
+  RINGSIDE_TRY(make_epoch(options, where));
+  RINGSIDE_TRY(CatalogueFile<Memory>::create(catalogue_path(where)));
+  RINGSIDE_ASSIGN(std::unique_ptr<Impl> impl, Impl::attach(options, epoch));
+  std::unique_ptr<BasicRingWriter> writer(new BasicRingWriter(std::move(impl)));
+  Impl& self = *writer->impl_;
+
+  // The log begins with an empty batch, so that committed_position always is the end of a commit record.
+  RINGSIDE_TRY(self.add_chunk(options.chunk_bytes / options.segment_bytes));
+  const std::uint64_t slot = self.free_slots.back();
+  self.free_slots.pop_back();
+  self.open_segment(slot, 1, self.chunk_of(slot), self.segment_bytes());
+  RecordHeader commit;
+  commit.type = RecordType::kCommit;
+  commit.flags = kLoadBatch;
+  self.place_payload(commit, commit_payload(Commit{}));
+  writer->publish(Version(), {});
+  return writer;
+}
+
+template <class Memory>
+Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::open(const RingOptions& options,
+                                                                               const UniqueFd& lock) {
+  RINGSIDE_ASSERT(lock.get() >= 0);
+  const RingPath path(options.directory, options.name);
+  RINGSIDE_ASSIGN(const Epoch epoch, current_epoch(path));
+  RINGSIDE_ASSIGN(std::unique_ptr<Impl> impl, Impl::attach(options, epoch));
+  const RingHeader& header = impl->header();
+  if (impl->view.epoch() != epoch) return Error{ErrorKind::kCorrupt, "the ring's header holds another epoch"};
+  if (header.segment_bytes != options.segment_bytes || header.chunk_bytes != options.chunk_bytes) {
+    return Error{ErrorKind::kUnsupported, "ring.segment_size or ring.chunk_size has changed"};
+  }
+  RINGSIDE_TRY(remove_other_epochs(path, epoch));  // left over from a writer killed between N1 and N5
+  RINGSIDE_TRY(impl->adopt_slots());
+  return std::unique_ptr<BasicRingWriter>(new BasicRingWriter(std::move(impl)));
+}
+
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::Impl::adopt_slots() {
+  committed = Memory::load_acquire(&header().committed_position);
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(view.directory(), error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.rfind("chunk.", 0) != 0) continue;
+    chunk_firsts.push_back(std::strtoull(name.c_str() + 6, nullptr, 10));
+    chunk_slots = std::max(chunk_slots, chunk_firsts.back() + entry.file_size() / segment_bytes());
+  }
+  if (error) return Error{ErrorKind::kIo, "cannot list " + view.directory() + ": " + error.message()};
+  std::sort(chunk_firsts.begin(), chunk_firsts.end());
+  if (chunk_slots > view.max_slots())
+    return Error{ErrorKind::kCorrupt, "the ring's chunks exceed its slot table"};
+  // A chunk made just before the writer died may not be counted yet; its table entries may not be allocated.
+  RINGSIDE_TRY(allocate(header_fd.get(), header_path(view.directory()), 0, slot_table_bytes(chunk_slots)));
+  Memory::store_release(&header().slot_count, chunk_slots);
+
+  std::vector<bool> taken(chunk_slots, false);
+  for (std::uint64_t s = 0; s < chunk_slots; ++s) {
+    const std::optional<SlotInfo> slot = view.read_slot(s);
+    if (!slot) continue;
+    if (slot->start_position >= committed) {  // taken by a transaction that was never published
+      free_slot(s);
+      continue;
+    }
+    if (s + slot->run > chunk_slots)
+      return Error{ErrorKind::kCorrupt, "a segment reaches beyond the ring's chunks"};
+    used_slots += slot->run;
+    for (std::uint64_t i = s; i < s + slot->run; ++i) taken[i] = true;
+  }
+  for (std::uint64_t s = chunk_slots; s-- > 0;) {
+    if (!taken[s]) free_slots.push_back(s);
+  }
+  Memory::store_release(&header().used_bytes, used_slots * segment_bytes());
+  return {};
+}
+
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::recover(const std::function<Result<void>(const Record&)>& visit) {
+  Impl& self = *impl_;
+  LogWalker<Memory> walker;
+  if (!walker.start(self.view))
+    return Error{ErrorKind::kCorrupt, "the ring's slot table names no oldest segment"};
+  Record record;
+  for (;;) {
+    const WalkStatus status = walker.next(self.view, record);
+    if (status == WalkStatus::kCaughtUp) break;
+    if (status != WalkStatus::kRecord) {
+      return Error{ErrorKind::kCorrupt, fmt::format("the ring's log contradicts itself at position {}",
+                                                    walker.position().value())};
+    }
+    Checkpoint checkpoint;
+    if (parse_checkpoint(record.header, record.bytes, checkpoint)) self.gtid_set = checkpoint.gtid_set;
+    if (record.header.type == RecordType::kCommit && (record.header.flags & kLoadBatch) == 0) {
+      self.version = record.header.version;
+      Commit commit;
+      if (!parse_commit(record.header, record.bytes, commit)) {
+        return Error{ErrorKind::kCorrupt, "a commit record of the ring contradicts itself"};
+      }
+      self.gtid_set = commit.gtid;  // a source of one domain: its newest GTID says it all
+    }
+    RINGSIDE_TRY(visit(record));
+  }
+  self.segment = walker.segment();
+  self.offset = walker.position().value() - self.segment.start_position;
+  if (self.position() != self.committed) {
+    return Error{ErrorKind::kCorrupt, "the ring's committed position lies inside a record"};
+  }
+  self.wake_readers(true);  // those that the writer before us did not come to wake
+  return {};
+}
+
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::activate(BasicRingWriter* previous) {
+  Impl& self = *impl_;
+  const Epoch epoch = self.view.epoch();
+  const std::string name = self.view.directory();
+  const std::uint64_t number = std::strtoull(name.c_str() + name.size() - 16, nullptr, 16);
+  if (epoch.value() == 0) Memory::store_seq_cst(&self.header().epoch, number);  // N3
+  RINGSIDE_TRY(set_current_epoch(self.path, Epoch(number)));                    // N4
+  if (previous != nullptr) {                                                    // N5
+    Memory::store_seq_cst(&previous->impl_->header().superseded_by, number);
+    previous->impl_->wake_readers(true);
+  }
+  return remove_other_epochs(self.path, Epoch(number));
+}
+
+template <class Memory>
+BasicRingWriter<Memory>::BasicRingWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+template <class Memory>
+BasicRingWriter<Memory>::~BasicRingWriter() = default;
+
+// ------------------------------------------------------------------------------------------------ slots and
+// chunks
+
+template <class Memory>
+std::uint64_t BasicRingWriter<Memory>::Impl::chunk_of(std::uint64_t slot) const {
+  return *std::prev(std::upper_bound(chunk_firsts.begin(), chunk_firsts.end(), slot));
+}
+
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t slots) {
+  const std::uint64_t first = chunk_slots;
+  if (slots > view.max_slots() - first) {
+    return Error{ErrorKind::kLimit,
+                 "the ring's slot table is full: a new epoch is needed (restart the writer with a "
+                 "larger ring.max_size)"};
+  }
+  const std::string file = chunk_path(view.directory(), first);
+  RINGSIDE_ASSIGN(const UniqueFd fd, create_file(file, 0640));
+  Result<void> allocated = allocate(fd.get(), file, 0, slots * segment_bytes());
+  if (allocated) {
+    allocated = allocate(header_fd.get(), header_path(view.directory()), 0, slot_table_bytes(first + slots));
+  }
+  if (!allocated) {
+    ::unlink(file.c_str());
+    return allocated;
+  }
+  chunk_firsts.push_back(first);
+  chunk_slots += slots;
+  Memory::store_release(&header().slot_count, chunk_slots);
+  for (std::uint64_t s = chunk_slots; s-- > first;) free_slots.push_back(s);
+  return {};
+}
+
+template <class Memory>
+void BasicRingWriter<Memory>::Impl::take_slot(std::uint64_t slot, std::uint32_t run,
+                                              std::uint64_t chunk_first, std::uint64_t start) {
+  SlotEntry& entry = view.slot_entry(slot);
+  const std::uint64_t words[2] = {start, chunk_first << 32 | run};
+  Memory::store_release(&entry.start_position, words[0]);
+  Memory::store_release(&entry.run_and_chunk, words[1]);
+  Memory::store_release(&entry.check, crc32c(words, sizeof words));
+  const std::uint64_t generation = Memory::load_acquire(&entry.generation) + 1;
+  RINGSIDE_ASSERT(generation % 2 == 1);
+  Memory::store_seq_cst(&entry.generation, generation);  // before any word of the new contents: R2
+  segment = SlotInfo{slot, generation, start, run, static_cast<std::uint32_t>(chunk_first)};
+  const Result<void> known = view.know(segment);
+  RINGSIDE_ASSERT(known.has_value());  // our own chunk, allocated and mapped by us
+  used_slots += run;
+  Memory::store_release(&header().used_bytes, used_slots * segment_bytes());
+}
+
+template <class Memory>
+void BasicRingWriter<Memory>::Impl::free_slot(std::uint64_t slot) {
+  SlotEntry& entry = view.slot_entry(slot);
+  Memory::store_seq_cst(&entry.generation, Memory::load_acquire(&entry.generation) + 1);  // F1
+}
+
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::Impl::check_limit(std::uint64_t slots, std::uint64_t bytes) const {
+  const std::uint64_t after = (used_slots + slots) * segment_bytes();
+  if (after <= options.max_bytes) return {};
+  // Only what is large may use the reserve: otherwise it would just be a larger max_size.
+  const bool is_large = bytes > options.chunk_bytes;
+  if (is_large && after <= options.max_bytes + options.reserve_bytes) return {};
+  return Error{
+      ErrorKind::kLimit,
+      fmt::format(
+          "the ring is full: {} bytes in use, {} more needed, ring.max_size is {}{}; raise ring.max_size",
+          used_slots * segment_bytes(), slots * segment_bytes(), options.max_bytes,
+          is_large ? fmt::format(" (and ring.transaction_reserve {})", options.reserve_bytes) : "")};
+}
+
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::make_room(const RoomNeeded& needed) {
+  Impl& self = *impl_;
+  const std::uint64_t capacity = self.capacity();
+  RINGSIDE_ASSERT(needed.largest <= capacity);
+  // Every segment but the last one is filled to within one record: that bounds how many a transaction takes,
+  // in whatever order its records come. A jumbo record closes the segment before it and opens one after it.
+  const std::uint64_t usable = needed.largest <= capacity / 2 ? capacity - needed.largest : capacity / 2;
+  std::uint64_t singles = needed.jumbo.size() + (needed.bytes == 0 ? 0 : 1);
+  const std::uint64_t left = self.segment_bytes() - std::min(self.segment_bytes(), self.offset);
+  if (self.segment.run != 1 || needed.bytes + record_bytes(Impl::kSegmentEndPayload) > left) {
+    singles += needed.bytes / usable;
+  } else if (needed.jumbo.empty()) {
+    singles = 0;  // fits behind the tail
+  }
+  std::uint64_t slots = singles;
+  std::vector<std::uint32_t> runs;
+  for (const std::uint64_t bytes : needed.jumbo) {
+    const std::uint64_t whole = bytes + self.checkpoint_bytes() + record_bytes(Impl::kSegmentEndPayload);
+    runs.push_back(static_cast<std::uint32_t>((whole + self.segment_bytes() - 1) / self.segment_bytes()));
+    slots += runs.back();
+  }
+  RINGSIDE_TRY(self.check_limit(slots, slots * self.segment_bytes()));
+
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    // Chunks made for an attempt that failed later are used first, when they are large enough.
+    if (i < self.ready_jumbos.size() && self.ready_jumbos[i].second >= runs[i]) continue;
+    const std::uint64_t first = self.chunk_slots;
+    RINGSIDE_TRY(self.add_chunk(runs[i]));
+    self.free_slots.resize(self.free_slots.size() -
+                           runs[i]);  // add_chunk put them last: they are not singles
+    self.ready_jumbos.insert(self.ready_jumbos.begin() + static_cast<std::ptrdiff_t>(i), {first, runs[i]});
+  }
+  while (self.free_slots.size() < singles) {
+    RINGSIDE_TRY(self.add_chunk(self.options.chunk_bytes / self.segment_bytes()));
+  }
+  return {};
+}
+
+// -------------------------------------------------------------------------------------------- appending,
+// publishing
+
+template <class Memory>
+std::uint64_t BasicRingWriter<Memory>::Impl::checkpoint_bytes() const {
+  return record_bytes(checkpoint_payload(Checkpoint{Position(), 0, gtid_set}).size());
+}
+
+// Copies a record whose room is known to be there to the tail.
+template <class Memory>
+Address BasicRingWriter<Memory>::Impl::place(RecordHeader header_in, std::span<std::byte> record) {
+  header_in.length = static_cast<std::uint32_t>(record.size());
+  store_header(header_in, record.data());
+  header_in.crc = record_crc(record, Position(position()));
+  store_le<std::uint32_t>(record.data(), header_in.crc);
+  const Address address = (segment.slot * segment_bytes() + offset) / 8;
+  copy_in<Memory>(view.at(address), record.data(), record.size());  // P1, P2
+  offset += record.size();
+  return address;
+}
+
+template <class Memory>
+void BasicRingWriter<Memory>::Impl::place_payload(RecordHeader header_in, std::string_view payload) {
+  scratch.assign(record_bytes(payload.size()), std::byte{});
+  std::memcpy(scratch.data() + kRecordHeaderBytes, payload.data(), payload.size());
+  place(header_in, scratch);
+}
+
+template <class Memory>
+void BasicRingWriter<Memory>::Impl::open_segment(std::uint64_t slot, std::uint32_t run,
+                                                 std::uint64_t chunk_first, std::uint64_t start) {
+  take_slot(slot, run, chunk_first, start);
+  offset = 0;
+  RecordHeader checkpoint;
+  checkpoint.type = RecordType::kCheckpoint;
+  checkpoint.version = version;
+  place_payload(checkpoint,
+                checkpoint_payload(Checkpoint{Position(start), catalogue.generation(), gtid_set}));
+}
+
+// Closes the tail's segment and opens the next: an ordinary one (run 1), or the next jumbo that make_room
+// prepared.
+template <class Memory>
+void BasicRingWriter<Memory>::Impl::next_segment(std::uint32_t run) {
+  std::uint64_t slot = 0;
+  if (run == 1) {
+    RINGSIDE_ASSERT(!free_slots.empty());
+    slot = free_slots.back();
+    free_slots.pop_back();
+  } else {
+    RINGSIDE_ASSERT(!ready_jumbos.empty() && ready_jumbos.front().second >= run);
+    slot = ready_jumbos.front().first;
+    run = ready_jumbos.front().second;
+    ready_jumbos.erase(ready_jumbos.begin());
+  }
+  const std::uint64_t start = segment.start_position + segment.run * segment_bytes();
+  // The generation that take_slot is about to store: the end record is part of the old segment and goes there
+  // first.
+  const std::uint64_t generation = Memory::load_acquire(&view.slot_entry(slot).generation) + 1;
+  RecordHeader end;
+  end.type = RecordType::kSegmentEnd;
+  char payload[kSegmentEndPayload];
+  store_le<std::uint64_t>(payload, slot);
+  store_le<std::uint64_t>(payload + 8, generation);
+  place_payload(end, {payload, sizeof payload});
+  open_segment(slot, run, chunk_of(slot), start);
+}
+
+template <class Memory>
+Address BasicRingWriter<Memory>::append(RecordHeader header, std::span<std::byte> record) {
+  Impl& self = *impl_;
+  const std::uint64_t end_bytes = record_bytes(Impl::kSegmentEndPayload);
+  if (self.offset + record.size() + end_bytes > self.segment.run * self.segment_bytes()) {
+    const std::uint64_t whole = record.size() + self.checkpoint_bytes() + end_bytes;
+    self.next_segment(static_cast<std::uint32_t>((whole + self.segment_bytes() - 1) / self.segment_bytes()));
+  }
+  return self.place(header, record);
+}
+
+template <class Memory>
+void BasicRingWriter<Memory>::publish(Version version, std::string_view gtid_set) {
+  Impl& self = *impl_;
+  self.version = version;
+  if (self.gtid_set != gtid_set) self.gtid_set = gtid_set;
+  self.committed = self.position();
+  Memory::store_seq_cst(&self.header().committed_position, self.committed);  // P3
+  self.wake_readers(false);                                                  // P4
+}
+
+template <class Memory>
+void BasicRingWriter<Memory>::Impl::wake_readers(bool all) {
+  for (ReaderWatch& watch : watches) {
+    const std::uint64_t sleep = Memory::load_seq_cst(&watch.reader().sleep_word);  // P4, pairs with S1
+    if (!all && (sleep % 2 == 0 || sleep == watch.woken_for)) continue;
+    watch.woken_for = sleep;
+    const char byte = 1;
+    // A full FIFO is as good as a byte written; nobody at the other end is no concern of ours.
+    if (::write(watch.wake.get(), &byte, 1) < 0 && errno != EAGAIN) continue;
+  }
+}
+
+// ------------------------------------------------------------------------------------------------ all the
+// rest
+
+template <class Memory>
+Epoch BasicRingWriter<Memory>::epoch() const {
+  return Epoch(Memory::load_acquire(&impl_->header().epoch));
+}
+template <class Memory>
+std::uint64_t BasicRingWriter<Memory>::max_record_bytes() const {
+  return impl_->options.max_record_bytes;
+}
+template <class Memory>
+std::uint64_t BasicRingWriter<Memory>::segment_capacity() const {
+  return impl_->capacity();
+}
+template <class Memory>
+std::uint64_t BasicRingWriter<Memory>::catalogue_generation() const {
+  return impl_->catalogue.generation();
+}
+template <class Memory>
+Result<Catalogue> BasicRingWriter<Memory>::read_catalogue() const {
+  return impl_->catalogue.read();
+}
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::publish_catalogue(const Catalogue& catalogue) {
+  return impl_->catalogue.publish(catalogue);
+}
+template <class Memory>
+Position BasicRingWriter<Memory>::committed_position() const {
+  return Position(impl_->committed);
+}
+template <class Memory>
+Version BasicRingWriter<Memory>::version() const {
+  return impl_->version;
+}
+template <class Memory>
+const std::string& BasicRingWriter<Memory>::gtid_set() const {
+  return impl_->gtid_set;
+}
+template <class Memory>
+bool BasicRingWriter<Memory>::equals(Address address, Bytes key) const {
+  return impl_->view.equals(address, key);
+}
+template <class Memory>
+std::uint64_t BasicRingWriter<Memory>::hash(Address address) const {
+  return impl_->view.hash(address);
+}
+template <class Memory>
+std::uint32_t BasicRingWriter<Memory>::record_length(Address address) const {
+  const auto* words = reinterpret_cast<const std::uint64_t*>(impl_->view.at(address));
+  return static_cast<std::uint32_t>(Memory::load_acquire(words) >> 32);
+}
+
+template <class Memory>
+void BasicRingWriter<Memory>::set_capture_state(CaptureState state) {
+  const auto value = static_cast<std::uint64_t>(state);
+  if (Memory::load_acquire(&impl_->header().capture_state) == value) return;
+  Memory::store_release(&impl_->header().capture_state, value);
+  impl_->wake_readers(true);
+}
+template <class Memory>
+void BasicRingWriter<Memory>::set_source(Version newest, std::uint64_t source_time_us,
+                                         std::uint64_t alive_ns) {
+  RingHeader& header = impl_->header();
+  if (newest.value() > Memory::load_acquire(&header.source_version)) {
+    Memory::store_release(&header.source_version, newest.value());
+  }
+  if (source_time_us != 0) Memory::store_release(&header.source_time_us, source_time_us);
+  Memory::store_release(&header.source_alive_ns, alive_ns);
+}
+template <class Memory>
+void BasicRingWriter<Memory>::beat(std::uint64_t now_ns) {
+  Memory::store_release(&impl_->header().writer_heartbeat_ns, now_ns);
+}
+template <class Memory>
+std::uint64_t BasicRingWriter<Memory>::server_id() const {
+  return Memory::load_acquire(&impl_->header().server_id);
+}
+template <class Memory>
+void BasicRingWriter<Memory>::set_server_id(std::uint64_t server_id) {
+  Memory::store_release(&impl_->header().server_id, server_id);
+}
+
+template <class Memory>
+std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
+  Impl& self = *impl_;
+  std::size_t evicted = 0;
+  for (std::size_t i = 0; i < kMaxReaders; ++i) {
+    ReaderWatch& watch = self.watches[i];
+    const std::uint64_t incarnation = Memory::load_seq_cst(&watch.reader().incarnation);  // F2
+    std::uint64_t& mark = self.header().evicted[i];
+    if (incarnation == 0 || incarnation == Memory::load_acquire(&mark)) continue;
+    const std::uint64_t progress = Memory::load_acquire(&watch.reader().progress);
+    const std::uint64_t reclaim = Memory::load_seq_cst(&watch.reader().reclaim_position);  // F2
+    if (incarnation != watch.incarnation || progress != watch.progress) {
+      watch.incarnation = incarnation;
+      watch.progress = progress;
+      watch.progress_since_ns = now_ns;
+    }
+    const bool is_stuck =
+        self.committed - std::min(reclaim, self.committed) > self.options.reader_limit_bytes &&
+        now_ns - watch.progress_since_ns > self.options.reader_grace_ns;
+    const bool is_dead = !is_locked_elsewhere(watch.lock_probe.get());
+    if (!is_stuck && !is_dead) continue;
+    Memory::store_seq_cst(&mark, incarnation);  // E1, pairs with R4
+    if (is_dead) continue;
+    ++evicted;
+    const char byte = 1;
+    if (::write(watch.wake.get(), &byte, 1) < 0 && errno != EAGAIN) continue;  // E2
+  }
+  return evicted;
+}
+
+template <class Memory>
+std::vector<ReaderStatus> BasicRingWriter<Memory>::readers() const {
+  std::vector<ReaderStatus> all;
+  for (std::size_t i = 0; i < kMaxReaders; ++i) {
+    const ReaderFile& reader = impl_->watches[i].reader();
+    const std::uint64_t incarnation = Memory::load_acquire(&reader.incarnation);
+    if (incarnation == 0 || incarnation == Memory::load_acquire(&impl_->header().evicted[i])) continue;
+    all.push_back(ReaderStatus{i, Memory::load_acquire(&reader.pid),
+                               Position(Memory::load_acquire(&reader.reclaim_position)),
+                               Memory::load_acquire(&reader.sleep_word) % 2 == 1});
+  }
+  return all;
+}
+
+template <class Memory>
+RingUsage BasicRingWriter<Memory>::usage() const {
+  return RingUsage{impl_->used_slots * impl_->segment_bytes(), impl_->options.max_bytes,
+                   impl_->chunk_slots * impl_->segment_bytes()};
+}
+
+}  // namespace ringside::shm
