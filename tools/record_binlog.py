@@ -1,0 +1,545 @@
+#!/usr/bin/env python3
+"""Records the decoder's fixtures: binlogs of a real server, and what SELECT shows at their end.
+
+    tools/record_binlog.py mariadb                     # needs mariadbd, mariadb-install-db, mariadb
+    tools/record_binlog.py mysql --chroot DIR          # DIR: a Debian tree with mysqld; needs root
+
+Starts a private server in a temporary directory (unix socket only), runs seeded random statements over tables with
+every type, and writes to tests/writer/fixtures/<server>/, for each recording NAME:
+
+    NAME.binlog        the binlog file's bytes
+    NAME.columns.tsv   information_schema.COLUMNS of its tables
+    NAME.rows.tsv      table, then each column's JSON text as the README lists the forms; NULL for SQL NULL
+
+The JSON text is made here, from HEX() and CAST() of the server: independently of the C++ code that it checks.
+"""
+
+import argparse
+import base64
+import json
+import os
+import pathlib
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+SEED = 20260108
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+class Server:
+    """A private server of either kind; stopped and removed at the end of the with block."""
+
+    def __init__(self, kind, chroot, options):
+        self.kind = kind
+        self.chroot = chroot
+        self.options = options
+
+    def __enter__(self):
+        base = os.path.join(self.chroot, "tmp") if self.chroot else None
+        self.dir = tempfile.mkdtemp(prefix="record-", dir=base)
+        inner = self.dir[len(self.chroot):] if self.chroot else self.dir
+        self.socket = os.path.join(self.dir, "s")
+        self.log = open(os.path.join(self.dir, "log"), "wb")
+        common = ["--no-defaults", "--user=root", f"--datadir={inner}/data"]
+        if self.kind == "mariadb":
+            subprocess.run(["mariadb-install-db", *common, "--auth-root-authentication-method=normal"],
+                           check=True, stdout=self.log, stderr=self.log)
+            program = ["mariadbd"]
+            extra = ["--gtid-strict-mode=1"]
+        else:
+            program = ["chroot", self.chroot, "/usr/sbin/mysqld"]
+            common += ["--secure-file-priv=NULL", "--mysqlx=0"]
+            subprocess.run([*program, *common, "--initialize-insecure"], check=True, stdout=self.log, stderr=self.log)
+            extra = ["--gtid-mode=ON", "--enforce-gtid-consistency=ON"]
+        self.process = subprocess.Popen(
+            [*program, *common, *extra, f"--socket={inner}/s", f"--pid-file={inner}/pid", "--skip-networking",
+             f"--log-bin={inner}/data/binlog", "--server-id=1", "--binlog-format=ROW", "--binlog-row-image=FULL",
+             "--binlog-row-metadata=FULL", "--innodb-buffer-pool-size=32M", *self.options],
+            stdout=self.log, stderr=self.log)
+        for _ in range(300):
+            if self.process.poll() is not None:
+                break
+            if os.path.exists(self.socket) and self.try_sql("SELECT 1").returncode == 0:
+                return self
+            time.sleep(0.1)
+        sys.exit(f"the server did not start; see {self.dir}/log")
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.try_sql("SHUTDOWN")
+            self.process.wait(timeout=60)
+        self.log.close()
+        shutil.rmtree(self.dir)
+
+    def try_sql(self, sql, database=None):
+        command = ["mariadb", "--no-defaults", "-uroot", "-S", self.socket, "--batch", "--skip-column-names",
+                   "--binary-mode", "--default-character-set=utf8mb4"]
+        return subprocess.run(command + ([database] if database else []), input=sql.encode("utf-8", "surrogateescape"),
+                              capture_output=True)
+
+    def sql(self, sql, database=None):
+        done = self.try_sql(sql, database)
+        if done.returncode != 0:
+            sys.exit(f"{done.stderr.decode()}\nin: {sql[:400]}")
+        return [line.split("\t") for line in done.stdout.decode().splitlines()]
+
+
+# --- values ------------------------------------------------------------------------------------------------------
+
+WORDS = ["alpha", "be ta", "\"quoted\"", "back\\slash", "tab\there", "line\nbreak", "\x00\x01\x1f\x7f", "'", "/*x*/", "  "]
+LATIN = WORDS + ["caf\u00e9", "\u20ac 5", "\u0081\u008d\u008f\u0090\u009d", "\u00ff\u0178"]
+BMP = LATIN + ["\u4f60\u597d", "\u2028", "\uffff", "\u0416"]
+FULL = BMP + ["\U0001f600", "\U0010ffff", "e\u0301"]
+
+
+def text_literal(value):
+    return f"CONVERT(x'{value.encode('utf-8').hex()}' USING utf8mb4)" if value else "''"
+
+
+def draw_text(rng, words, longest):
+    text = ""
+    for _ in range(rng.randrange(4)):
+        text += rng.choice(words)
+    return text_literal((text + " " * rng.choice([0, 0, 0, 2]))[:longest])
+
+
+def draw_bytes(rng, longest):
+    raw = bytes(rng.choice([0, 0, 32, 65, 255, rng.randrange(256)]) for _ in range(rng.randrange(longest + 1)))
+    return f"x'{raw.hex()}'" if raw else "''"
+
+
+def draw_integer(rng, low, high):
+    return str(rng.choice([low, high, 0, 1, rng.randint(low, high), rng.randint(low, high) // 1000]))
+
+
+def draw_decimal(rng, precision, scale):
+    digits = rng.choice(["0", "1", "9" * precision, str(rng.randrange(10 ** precision)),
+                         str(rng.randrange(10 ** rng.randint(1, precision)))]).zfill(scale + 1)
+    text = digits[:-scale] + "." + digits[-scale:] if scale else digits
+    return ("-" if rng.random() < 0.5 else "") + text
+
+
+def draw_double(rng):
+    return repr(rng.choice([0.0, 1.0, -1.5, 0.1, 1e15, 1e16, 123456789.0, 1.7976931348623157e308, 2.2250738585072014e-308,
+                            rng.uniform(-1, 1), rng.uniform(-1e6, 1e6), rng.uniform(-1, 1) * 10.0 ** rng.randint(-200, 200)]))
+
+
+def draw_float(rng):
+    value = rng.choice([0.0, 1.0, -1.5, 0.1, 16777217.0, 3.4028234e38, 1.17549435e-38, rng.uniform(-1, 1),
+                        rng.uniform(-1e6, 1e6), rng.uniform(-1, 1) * 10.0 ** rng.randint(-30, 30)])
+    return repr(value)
+
+
+def fraction(rng, digits):
+    return "." + rng.choice(["0" * digits, "9" * digits, str(rng.randrange(10 ** digits)).zfill(digits),
+                             "1".zfill(digits)]) if digits else ""
+
+
+def draw_date(rng):
+    return rng.choice(["'0000-00-00'", "'1000-01-01'", "'9999-12-31'", "'2024-02-29'", "'2026-00-00'", "'2026-05-00'",
+                       f"'{rng.randint(1000, 9999):04}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}'"])
+
+
+def draw_datetime(rng, digits):
+    if rng.random() < 0.1:
+        return "'0000-00-00 00:00:00'"
+    return (f"'{rng.randint(1000, 9999):04}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02} "
+            f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:{rng.randint(0, 59):02}{fraction(rng, digits)}'")
+
+
+def draw_timestamp(rng, digits):
+    if rng.random() < 0.15:
+        return rng.choice(["'0000-00-00 00:00:00'", "'1970-01-01 00:00:01'", "'2038-01-19 03:14:07'"])
+    return (f"'{rng.randint(1971, 2037)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02} "
+            f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:{rng.randint(0, 59):02}{fraction(rng, digits)}'")
+
+
+def draw_time(rng, digits):
+    sign = rng.choice(["", "-"])
+    hours = rng.choice([0, 0, 23, 99, 100, 837, rng.randint(0, 837)])
+    if rng.random() < 0.1:
+        return f"'{sign}838:59:59'"
+    return f"'{sign}{hours:02}:{rng.choice([0, 59, rng.randint(0, 59)]):02}:{rng.choice([0, 1, 59]):02}{fraction(rng, digits)}'"
+
+
+LABELS = ["small", "x large", "caf\u00e9", "\"q\"", "e", "f", "g", "h", "i"]
+
+
+def label_list(count):
+    return ",".join("'" + label + "'" for label in LABELS[:count])
+
+
+def integers():
+    out = []
+    for name, size in (("tinyint", 1), ("smallint", 2), ("mediumint", 3), ("int", 4), ("bigint", 8)):
+        half = 1 << (8 * size - 1)
+        out.append((f"c_{name}", name, lambda rng, half=half: draw_integer(rng, -half, half - 1)))
+        out.append((f"c_u{name}", f"{name} unsigned", lambda rng, half=half: draw_integer(rng, 0, 2 * half - 1)))
+    return out
+
+
+def every_column(kind):
+    """(name, type, draw) of the table with every type that both servers have."""
+    columns = integers()
+    columns.append(("c_zerofill", "int(8) zerofill", lambda rng: draw_integer(rng, 0, 4294967295)))
+    decimals = [(1, 0), (5, 2), (2, 2), (9, 0), (18, 9), (20, 4), (30, 1), (38, 30), (65, 30)]
+    for precision, scale in decimals + ([(38, 38)] if kind == "mariadb" else []):
+        columns.append((f"c_dec_{precision}_{scale}", f"decimal({precision},{scale})",
+                        lambda rng, p=precision, s=scale: draw_decimal(rng, p, s)))
+    columns.append(("c_udec", "decimal(7,3) unsigned", lambda rng: draw_decimal(rng, 7, 3).lstrip("-")))
+    columns.append(("c_zdec", "decimal(8,2) zerofill", lambda rng: draw_decimal(rng, 8, 2).lstrip("-")))
+    columns += [("c_float", "float", draw_float), ("c_double", "double", draw_double),
+                ("c_ufloat", "float unsigned", lambda rng: draw_float(rng).lstrip("-"))]
+    columns += [("c_year", "year", lambda rng: rng.choice(["0", "1901", "2155", str(rng.randint(1901, 2155))])),
+                ("c_date", "date", draw_date)]
+    for digits in (0, 1, 2, 3, 4, 5, 6):
+        columns.append((f"c_time{digits}", f"time({digits})", lambda rng, d=digits: draw_time(rng, d)))
+    for digits in (0, 1, 3, 4, 6):
+        columns.append((f"c_datetime{digits}", f"datetime({digits})", lambda rng, d=digits: draw_datetime(rng, d)))
+        columns.append((f"c_stamp{digits}", f"timestamp({digits}) null", lambda rng, d=digits: draw_timestamp(rng, d)))
+    columns += [("c_bit1", "bit(1)", lambda rng: draw_integer(rng, 0, 1)),
+                ("c_bit13", "bit(13)", lambda rng: draw_integer(rng, 0, (1 << 13) - 1)),
+                ("c_bit64", "bit(64)", lambda rng: draw_integer(rng, 0, (1 << 64) - 1)),
+                ("c_enum", f"enum({label_list(5)})", lambda rng: str(rng.randint(0, 5))),
+                ("c_set", f"set({label_list(9)})", lambda rng: str(rng.choice([0, 511, rng.randrange(512)])))]
+    columns += [("c_binary", "binary(9)", lambda rng: draw_bytes(rng, 9)),
+                ("c_binary255", "binary(255)", lambda rng: draw_bytes(rng, 9)),
+                ("c_varbinary", "varbinary(20)", lambda rng: draw_bytes(rng, 20)),
+                ("c_varbinary300", "varbinary(300)", lambda rng: draw_bytes(rng, 12)),
+                ("c_tinyblob", "tinyblob", lambda rng: draw_bytes(rng, 20)),
+                ("c_blob", "blob", lambda rng: draw_bytes(rng, 20)),
+                ("c_mediumblob", "mediumblob", lambda rng: draw_bytes(rng, 20)),
+                ("c_longblob", "longblob", lambda rng: draw_bytes(rng, 20))]
+    return columns
+
+
+def label_columns():
+    """Lists so long that their numbers take two and eight bytes."""
+    return [("c_set64", "set(" + ",".join(f"'l{i}'" for i in range(64)) + ")",
+             lambda rng: draw_integer(rng, 0, (1 << 64) - 1)),
+            ("c_bigenum", "enum(" + ",".join(f"'{i}'" for i in range(1, 301)) + ")",
+             lambda rng: str(rng.choice([1, 256, 300])))]
+
+
+def charset_columns(kind):
+    words = {"utf8mb4": FULL, "utf8mb3": BMP, "latin1": LATIN, "ascii": WORDS}
+    columns = []
+    for charset in words:
+        draw = lambda longest: lambda rng, w=words[charset]: draw_text(rng, w, longest)
+        suffix = f"character set {charset}"
+        columns += [(f"{charset}_char", f"char(10) {suffix}", draw(10)),
+                    (f"{charset}_char255", f"char(255) {suffix}", draw(40)),
+                    (f"{charset}_varchar", f"varchar(30) {suffix}", draw(30)),
+                    (f"{charset}_varchar300", f"varchar(300) {suffix} collate {charset}_bin", draw(40)),
+                    (f"{charset}_tinytext", f"tinytext {suffix}", draw(40)),
+                    (f"{charset}_text", f"text {suffix}", draw(40)),
+                    (f"{charset}_mediumtext", f"mediumtext {suffix}", draw(40)),
+                    (f"{charset}_longtext", f"longtext {suffix}", draw(40))]
+    columns += [("latin1_enum", f"enum({label_list(5)}) character set latin1", lambda rng: str(rng.randint(0, 5))),
+                ("utf8_enum", f"enum({label_list(5)}) character set utf8mb4", lambda rng: str(rng.randint(0, 5))),
+                ("latin1_set", f"set({label_list(5)}) character set latin1", lambda rng: str(rng.randrange(32)))]
+    if kind == "mariadb":
+        columns += [("uca", "varchar(20) character set utf8mb4 collate uca1400_nopad_as_ci",
+                     lambda rng: draw_text(rng, FULL, 20)),
+                    ("doc", "json", draw_document)]
+    else:
+        columns += [("ai", "varchar(20) character set utf8mb4 collate utf8mb4_0900_ai_ci",
+                     lambda rng: draw_text(rng, FULL, 20))]
+    return columns
+
+
+def draw_document(rng):
+    document = rng.choice([{}, [], {"a": 1, "b": [True, None, "caf\u00e9\n"]}, "text", 1.5e10, None, [[[]]]])
+    return text_literal(json.dumps(document, ensure_ascii=rng.random() < 0.5))
+
+
+# --- expected JSON text ------------------------------------------------------------------------------------------
+
+TEXTS = {"char", "varchar", "tinytext", "text", "mediumtext", "longtext"}
+BYTES = {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"}
+
+
+def select_expression(name, data_type):
+    name = f"`{name}`"
+    if data_type in TEXTS or data_type in ("enum", "json"):
+        return f"HEX(CONVERT({name} USING utf8mb4))"
+    if data_type in BYTES:
+        return f"HEX({name})"
+    if data_type in ("set", "bit"):
+        return f"CAST({name} AS UNSIGNED)"
+    if data_type == "float":
+        return f"CAST({name} AS DOUBLE)"
+    return f"CAST({name} AS CHAR)" if data_type not in ("double", "year") else f"{name}+0"
+
+
+def shortest_float(value):
+    """The fewest digits that read back to the same 4 bytes."""
+    for precision in range(1, 10):
+        text = f"{value:.{precision - 1}e}"
+        try:
+            if struct.pack("<f", float(text)) == struct.pack("<f", value):
+                return text
+        except OverflowError:  # rounded up beyond the greatest float
+            continue
+    raise AssertionError(value)
+
+
+def number_text(scientific, exact):
+    """The shorter of the plain and the scientific form of these digits; plain wins a tie."""
+    mantissa, exponent = scientific.split("e")
+    sign = "-" if mantissa.startswith("-") else ""
+    digits = mantissa.lstrip("-").replace(".", "").rstrip("0") or "0"
+    exponent = int(exponent)
+    if digits == "0":
+        return sign + "0"
+    science = digits[0] + ("." + digits[1:] if len(digits) > 1 else "") + f"e{'-' if exponent < 0 else '+'}{abs(exponent):02}"
+    if exponent < 0:
+        plain = "0." + "0" * (-exponent - 1) + digits
+    elif exponent >= len(digits) - 1:
+        plain = str(int(abs(exact)))  # beyond its digits, the number's exact value
+    else:
+        plain = digits[:exponent + 1] + "." + digits[exponent + 1:]
+    return sign + (plain if len(plain) <= len(science) else science)
+
+
+def json_text(raw, data_type, labels):
+    if data_type in TEXTS or data_type == "enum":
+        return json.dumps(bytes.fromhex(raw).decode("utf-8"), ensure_ascii=False)
+    if data_type == "json":
+        return bytes.fromhex(raw).decode("utf-8")
+    if data_type in BYTES:
+        return '"' + base64.b64encode(bytes.fromhex(raw)).decode() + '"'
+    if data_type == "set":
+        bits = int(raw)
+        return json.dumps([label for i, label in enumerate(labels) if bits >> i & 1], ensure_ascii=False,
+                          separators=(",", ":"))
+    if data_type == "float":
+        return number_text(shortest_float(float(raw)), float(raw))
+    if data_type == "double":
+        return number_text(to_scientific(repr(float(raw))), float(raw))
+    if data_type in ("datetime", "timestamp"):
+        return '"' + raw.replace(" ", "T") + ("Z" if data_type == "timestamp" else "") + '"'
+    if data_type in ("date", "time"):
+        return '"' + raw + '"'
+    if data_type == "decimal":
+        sign = "-" if raw.startswith("-") else ""
+        whole, point, rest = raw.lstrip("-").partition(".")
+        return sign + (whole.lstrip("0") or "0") + point + rest
+    return str(int(raw))  # integers (ZEROFILL's zeros taken off), year, bit
+
+
+def to_scientific(shortest):
+    """repr() of a float as d.ddde±x with the same digits."""
+    mantissa, _, exponent = shortest.partition("e")
+    sign = "-" if mantissa.startswith("-") else ""
+    whole, _, rest = mantissa.lstrip("-").partition(".")
+    digits = (whole + rest).lstrip("0")
+    if not digits:
+        return sign + "0.0e0"
+    leading = len(whole + rest) - len(digits)
+    power = int(exponent or 0) + len(whole) - 1 - leading
+    return f"{sign}{digits[0]}.{digits[1:] or '0'}e{power}"
+
+
+def labels_of(column_type):
+    """The labels out of set('a','b''c')."""
+    inside = column_type[column_type.index("(") + 1:column_type.rindex(")")]
+    return [part.replace("''", "'") for part in inside[1:-1].split("','")]
+
+
+def write_columns(server, out, name):
+    rows = server.sql(
+        "SELECT table_name, column_name, data_type, REPLACE(column_type, '\\t', ' '), IFNULL(collation_name, ''), "
+        "is_nullable, IFNULL(numeric_precision, 0), IFNULL(numeric_scale, 0), IFNULL(datetime_precision, 0), "
+        "IFNULL(character_maximum_length, 0) FROM information_schema.columns WHERE table_schema = 'shop' "
+        "ORDER BY table_name, ordinal_position")
+    if server.kind == "mariadb":
+        checks = {(t, c) for t, c in server.sql(
+            "SELECT table_name, constraint_name FROM information_schema.check_constraints "
+            "WHERE constraint_schema = 'shop' AND check_clause LIKE 'json_valid%'")}
+        for row in rows:
+            if (row[0], row[1]) in checks:
+                row[2] = "json"
+    (out / f"{name}.columns.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    return rows
+
+
+def write_rows(server, out, name, columns, tables):
+    lines = []
+    for table in tables:
+        mine = [(row[1], row[2], row[3]) for row in columns if row[0] == table]
+        selected = ", ".join(select_expression(column, data_type) for column, data_type, _ in mine)
+        for row in server.sql(f"SET time_zone = '+00:00'; SELECT {selected} FROM `{table}`", "shop"):
+            texts = ["NULL" if raw == "NULL" else
+                     json_text(raw, data_type, labels_of(column_type) if data_type == "set" else [])
+                     for raw, (_, data_type, column_type) in zip(row, mine)]
+            lines.append("\t".join([table] + texts) + "\n")
+    (out / f"{name}.rows.tsv").write_text("".join(sorted(lines)))
+
+
+# --- workloads ---------------------------------------------------------------------------------------------------
+
+SESSION = "SET time_zone = '+00:00', sql_mode = '';\n"
+
+
+def create(table, columns, tail=""):
+    return f"CREATE TABLE `{table}` (id int NOT NULL PRIMARY KEY, " + \
+        ", ".join(f"`{name}` {sql}" for name, sql, _ in columns) + f") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 {tail};\n"
+
+
+def values(rng, key, columns):
+    return f"({key}," + ",".join("NULL" if rng.random() < 0.1 else draw(rng) for _, _, draw in columns) + ")"
+
+
+def churn(rng, table, columns, count):
+    """Inserts, updates (also of the key), deletes and REPLACE in transactions of several statements."""
+    sql = ""
+    live = list(range(1, count + 1))
+    for first in range(0, count, 10):
+        sql += f"INSERT INTO `{table}` VALUES " + ",".join(values(rng, k, columns) for k in live[first:first + 10]) + ";\n"
+    for step in range(count // 2):
+        key = rng.choice(live)
+        choice = rng.random()
+        sql += "BEGIN;\n" if step % 7 == 0 else ""
+        if choice < 0.55:
+            name, _, draw = rng.choice(columns)
+            sql += f"UPDATE `{table}` SET `{name}` = {draw(rng)} WHERE id IN ({key},{rng.choice(live)});\n"
+        elif choice < 0.65:
+            live.remove(key)
+            live.append(1000 + step)
+            sql += f"UPDATE `{table}` SET id = {1000 + step} WHERE id = {key};\n"
+        elif choice < 0.85:
+            live.remove(key)
+            sql += f"DELETE FROM `{table}` WHERE id = {key};\n"
+        else:
+            sql += f"REPLACE INTO `{table}` VALUES {values(rng, key, columns)};\n"
+        sql += "COMMIT;\n" if step % 7 == 3 else ""
+    return sql + "COMMIT;\n"
+
+
+def small_tables():
+    return """
+CREATE TABLE pairs (a varchar(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, b int NOT NULL, note text,
+  PRIMARY KEY (a, b)) ENGINE=InnoDB;
+CREATE TABLE prefixed (name varchar(100) NOT NULL, n int, PRIMARY KEY (name(10))) ENGINE=InnoDB;
+CREATE TABLE ledger (id int PRIMARY KEY, amount decimal(12,2) NOT NULL) ENGINE=InnoDB;
+CREATE TABLE memo (id int PRIMARY KEY, t varchar(50)) ENGINE=MyISAM;
+INSERT INTO pairs VALUES ('x', 1, 'one'), ('x', 2, NULL), ('y ', 1, '');
+UPDATE pairs SET b = b + 10 WHERE a = 'x';
+INSERT INTO prefixed VALUES ('hello world and more', 1);
+INSERT INTO ledger VALUES (1, 100.00), (2, 0.00), (3, -0.05);
+BEGIN; UPDATE ledger SET amount = amount - 12.5 WHERE id = 1; UPDATE ledger SET amount = amount + 12.5 WHERE id = 2; COMMIT;
+BEGIN; INSERT INTO ledger VALUES (4, 1); SAVEPOINT s; INSERT INTO ledger VALUES (5, 1); ROLLBACK TO s; COMMIT;
+BEGIN; INSERT INTO ledger VALUES (6, 1); ROLLBACK;
+UPDATE ledger, pairs SET ledger.amount = ledger.amount + 1, pairs.note = 'joined' WHERE ledger.id = 1 AND pairs.b = 11;
+INSERT INTO ledger SELECT id + 100, amount FROM ledger;
+INSERT INTO memo VALUES (1, 'not transactional');
+SET foreign_key_checks = 0; INSERT INTO ledger VALUES (7, 7); SET foreign_key_checks = 1;
+XA START 'x1'; INSERT INTO ledger VALUES (8, 8); XA END 'x1'; XA PREPARE 'x1'; XA COMMIT 'x1';
+XA START 'x2'; INSERT INTO ledger VALUES (9, 9); XA END 'x2'; XA PREPARE 'x2'; XA ROLLBACK 'x2';
+XA START 'x3'; INSERT INTO ledger VALUES (10, 10); XA END 'x3'; XA COMMIT 'x3' ONE PHASE;
+ALTER TABLE pairs COMMENT 'altered', ADD COLUMN extra int FIRST;
+INSERT INTO pairs VALUES (5, 'z', 1, 'after');
+"""
+
+
+def strange(kind):
+    """Tables that are refused, and settings of a session that cannot be followed."""
+    sql = """
+CREATE TABLE shapes (id int PRIMARY KEY, g geometry, p point, t varchar(10) CHARACTER SET latin1);
+INSERT INTO shapes VALUES (1, ST_GeomFromText('POINT(1 2)'), ST_GeomFromText('POINT(1 2)'), 'a');
+CREATE TABLE partial (id int PRIMARY KEY, a int, b int);
+INSERT INTO partial VALUES (1, 2, 3);
+SET binlog_row_image = MINIMAL; UPDATE partial SET b = 4 WHERE id = 1; SET binlog_row_image = FULL;
+CREATE TABLE other_charset (id int PRIMARY KEY, t varchar(10) CHARACTER SET koi8r);
+INSERT INTO other_charset VALUES (1, 'x');
+CREATE TABLE by_statement (id int PRIMARY KEY);
+SET binlog_format = STATEMENT; INSERT INTO by_statement VALUES (1); SET binlog_format = ROW;
+"""
+    if kind == "mariadb":
+        sql += """
+CREATE TABLE addresses (id uuid PRIMARY KEY, six inet6, four inet4, b binary(16));
+INSERT INTO addresses VALUES ('123e4567-e89b-12d3-a456-426655440000', '::1', '1.2.3.4', x'01');
+CREATE TABLE hidden (id int PRIMARY KEY, secret int INVISIBLE DEFAULT 5, v int AS (id * 2) STORED, w int AS (id * 3));
+INSERT INTO hidden (id) VALUES (1);
+CREATE SEQUENCE numbers; SELECT NEXTVAL(numbers);
+"""
+    else:
+        sql += """
+CREATE TABLE documents (id int PRIMARY KEY, doc json, t varchar(10));
+INSERT INTO documents VALUES (1, '{"a": [1, 2.5, "x"]}', 'y');
+SET binlog_row_value_options = PARTIAL_JSON;
+UPDATE documents SET doc = JSON_SET(doc, '$.a[0]', 2) WHERE id = 1;
+SET binlog_row_value_options = '';
+CREATE TABLE vectors (id int PRIMARY KEY, v vector(3), t varchar(10) CHARACTER SET latin1);
+INSERT INTO vectors VALUES (1, STRING_TO_VECTOR('[1,2,3]'), 'z');
+CREATE TABLE parted (id int PRIMARY KEY, t varchar(10)) PARTITION BY HASH (id) PARTITIONS 4;
+INSERT INTO parted VALUES (1, 'a'), (2, 'b'), (3, 'c');
+UPDATE parted SET id = id + 4;
+CREATE TABLE hidden (id int PRIMARY KEY, secret int INVISIBLE DEFAULT 5, v int AS (id * 2) STORED, w int AS (id * 3));
+INSERT INTO hidden (id) VALUES (1);
+SET gtid_next = 'automatic:tagged'; INSERT INTO parted VALUES (9, 'tagged'); SET gtid_next = 'automatic';
+SET binlog_transaction_compression = ON; INSERT INTO parted VALUES (10, 'packed'); SET binlog_transaction_compression = OFF;
+"""
+    return sql
+
+
+def compressed_columns():
+    long_text = lambda rng: text_literal("".join(rng.choice(FULL) for _ in range(rng.choice([0, 1, 40, 150]))))
+    return [("v", "varchar(1000) COMPRESSED", long_text), ("t", "text COMPRESSED", long_text),
+            ("l", "longtext COMPRESSED CHARACTER SET utf8mb4", long_text),
+            ("b", "blob COMPRESSED", lambda rng: f"x'{(bytes([rng.randrange(256)]) * rng.choice([0, 9, 300])).hex()}'"),
+            ("vb", "varbinary(400) COMPRESSED", lambda rng: f"x'{(bytes([rng.randrange(256)]) * rng.choice([0, 9, 300])).hex()}'"),
+            ("plain", "varchar(20) CHARACTER SET latin1", lambda rng: draw_text(rng, LATIN, 20))]
+
+
+def record(kind, chroot, name, options, tables, sql):
+    """Runs `sql` in one session and stores the binlog that it made, from its beginning."""
+    out = ROOT / "tests" / "writer" / "fixtures" / kind
+    out.mkdir(parents=True, exist_ok=True)
+    with Server(kind, chroot, options) as server:
+        server.sql("CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;")
+        server.sql("FLUSH BINARY LOGS;")
+        log = server.sql("SHOW MASTER STATUS" if kind == "mariadb" else "SHOW BINARY LOG STATUS")[0][0]
+        server.sql(SESSION + sql, "shop")
+        columns = write_columns(server, out, name)
+        write_rows(server, out, name, columns, tables)
+        server.sql("FLUSH BINARY LOGS;")
+        shutil.copyfile(os.path.join(server.dir, "data", log), out / f"{name}.binlog")
+    os.chmod(out / f"{name}.binlog", 0o644)
+    print(f"{out / name}.binlog: {(out / f'{name}.binlog').stat().st_size} bytes")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=["mariadb", "mysql"])
+    parser.add_argument("--chroot", default="", help="a Debian tree with mysqld")
+    arguments = parser.parse_args()
+    kind, chroot = arguments.kind, arguments.chroot
+    rng = random.Random(SEED)
+
+    every = every_column(kind)
+    labels = label_columns()
+    record(kind, chroot, "types", [], ["every", "labels"],
+           create("every", every) + churn(rng, "every", every, 80) +
+           create("labels", labels) + churn(rng, "labels", labels, 16))
+    texts = charset_columns(kind)
+    record(kind, chroot, "texts", quiet, ["texts"],
+           create("texts", texts, "ROW_FORMAT=DYNAMIC") + churn(rng, "texts", texts, 60))
+    record(kind, chroot, "statements", ["--binlog-checksum=NONE"], ["pairs", "prefixed", "ledger", "memo"], small_tables())
+    record(kind, chroot, "strange", [], [], strange(kind))
+    if kind == "mariadb":
+        packed = compressed_columns()
+        wrapped = "SET GLOBAL column_compression_zlib_wrap = ON; SET column_compression_zlib_wrap = ON;\n"
+        record(kind, chroot, "compressed", ["--log-bin-compress=1", "--log-bin-compress-min-len=10"], ["packed", "wrapped"],
+               create("packed", packed) + churn(rng, "packed", packed, 30) +
+               wrapped + create("wrapped", packed) + churn(rng, "wrapped", packed, 30))
+
+
+if __name__ == "__main__":
+    main()
