@@ -3,15 +3,12 @@
 // for rows out of the binlog and for keys out of a URL, so that the two cannot differ.
 //
 //   integer, year, bit  8 bytes, big-endian; signed integers with the sign bit flipped
-//   decimal             sign byte (0 negative, 1 other), then precision digits as text without the point; the
-//   digits
-//                       of a negative number inverted
+//   decimal             sign byte (0 negative, 1 other), then `precision` digits as text without the point; the
+//                       digits of a negative number inverted
 //   date, time, …       the canonical value as an integer, 8 bytes big-endian; TIME with its sign bit flipped
-//   binary, text        last column of the key: the bytes. Otherwise 0x00 becomes 0x00 0xff and 0x00 0x01
-//   ends it. text, PAD SPACE     pieces of 8 bytes padded with spaces, each followed by 1, 2 or 3: what
-//   follows is less than,
-//                       equal to or greater than spaces for ever; 2 ends it (and so it needs no other
-//                       terminator)
+//   binary, text        last column of the key: the bytes. Otherwise 0x00 becomes 0x00 0xff, and 0x00 0x01 ends it
+//   text, PAD SPACE     pieces of 8 bytes padded with spaces, each followed by 1, 2 or 3: what follows is less than,
+//                       equal to or greater than spaces for ever; 2 ends it (so it needs no other terminator)
 //   enum                the label's number, 8 bytes big-endian (the server orders by it)
 //
 // FLOAT, DOUBLE, SET and JSON are no keys here: a table keyed by one is quarantined with that reason.

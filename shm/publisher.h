@@ -4,8 +4,7 @@
 //
 //   open ──► (continued: the index is rebuilt from the log)                 fresh ──► a load, then activate()
 //   load an incarnation:   new_table … load_row … end_load
-//   a transaction:         insert / update / erase / quarantine / switch_to / drop …  then commit(), or
-//   rollback()
+//   a transaction:         insert / update / erase / quarantine / switch_to / drop … then commit or rollback
 //
 // A row that must exist and does not, or must not and does, quarantines its table in the very transaction
 // that shows it: the transaction's other records of that table are left out, and a table event refuses the

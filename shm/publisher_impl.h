@@ -100,8 +100,7 @@ BasicPublisher<Memory>::BasicPublisher(std::unique_ptr<Impl> impl) : impl_(std::
 template <class Memory>
 BasicPublisher<Memory>::~BasicPublisher() = default;
 
-// --------------------------------------------------------------------------------------------------------
-// recovery
+// ---------------------------------------------------------------------- recovery
 
 template <class Memory>
 Result<void> BasicPublisher<Memory>::Impl::recover() {
@@ -227,8 +226,7 @@ void BasicPublisher<Memory>::Impl::apply_event(const RecordHeader& header, const
   }
 }
 
-// -------------------------------------------------------------------------------------------------------
-// collecting
+// ---------------------------------------------------------------------- collecting
 
 template <class Memory>
 Result<void> BasicPublisher<Memory>::Impl::publish_catalogue() {
@@ -373,8 +371,7 @@ void BasicPublisher<Memory>::rollback() {
   impl_->touched.clear();
 }
 
-// ------------------------------------------------------------------------------------------------------
-// publishing
+// ---------------------------------------------------------------------- publishing
 
 template <class Memory>
 Result<typename BasicPublisher<Memory>::Quarantined> BasicPublisher<Memory>::commit(Version version,
@@ -503,8 +500,7 @@ void BasicPublisher<Memory>::Impl::append_payload(RecordHeader header, std::stri
   ring->append(header, record);
 }
 
-// ------------------------------------------------------------------------------------------------------- the
-// rest
+// ---------------------------------------------------------------------- the rest
 
 template <class Memory>
 Result<void> BasicPublisher<Memory>::activate(BasicPublisher* previous) {

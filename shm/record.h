@@ -1,15 +1,14 @@
 // Records: the framed entries of the log. docs/ring-format.md has the byte diagrams; this is the code for
 // them.
 //
-//   offset  0  u32 crc32c of bytes 4 … length-1, continued over the record's position (8 bytes,
-//   little-endian), so
-//              that old bytes of a reused slot are not taken for a record
+//   offset  0  u32 crc32c of bytes 4 … length-1, continued over the record's position (8 bytes, little-endian),
+//              so that old bytes of a reused slot are not taken for a record
 //           4  u32 length: the whole record, header and padding, a multiple of 8
 //           8  u8  type      9  u8 flags     10  u16 column count (rows)
 //          12  u32 TableId  16  u32 ShapeId  20  u32 key bytes
 //          24  u64 version
-//          32  u64 address of the row's previous version in units of 8 bytes (low 40 bits; 0: none); high
-//          bits zero 40  payload
+//          32  u64 address of the row's previous version in units of 8 bytes (low 40 bits; 0: none)
+//          40  payload
 //
 // A row's payload: the normalised key; the end offset of each column's value relative to the first value (u16
 // each, u32 with kWideOffsets); the values as JSON text, ready to be served. An empty value is SQL NULL. A

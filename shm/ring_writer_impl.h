@@ -81,8 +81,7 @@ struct BasicRingWriter<Memory>::Impl {
   std::vector<std::uint64_t> chunk_firsts;  // sorted
 };
 
-// ------------------------------------------------------------------------------------------- epochs: make
-// and open
+// ---------------------------------------------------------------------- epochs: make and open
 
 template <class Memory>
 Result<std::unique_ptr<typename BasicRingWriter<Memory>::Impl>> BasicRingWriter<Memory>::Impl::attach(
@@ -301,8 +300,7 @@ BasicRingWriter<Memory>::BasicRingWriter(std::unique_ptr<Impl> impl) : impl_(std
 template <class Memory>
 BasicRingWriter<Memory>::~BasicRingWriter() = default;
 
-// ------------------------------------------------------------------------------------------------ slots and
-// chunks
+// ---------------------------------------------------------------------- slots and chunks
 
 template <class Memory>
 std::uint64_t BasicRingWriter<Memory>::Impl::chunk_of(std::uint64_t slot) const {
@@ -412,8 +410,7 @@ Result<void> BasicRingWriter<Memory>::make_room(const RoomNeeded& needed) {
   return {};
 }
 
-// -------------------------------------------------------------------------------------------- appending,
-// publishing
+// ---------------------------------------------------------------------- appending, publishing
 
 template <class Memory>
 std::uint64_t BasicRingWriter<Memory>::Impl::checkpoint_bytes() const {
@@ -513,8 +510,7 @@ void BasicRingWriter<Memory>::Impl::wake_readers(bool all) {
   }
 }
 
-// ------------------------------------------------------------------------------------------------ all the
-// rest
+// ---------------------------------------------------------------------- all the rest
 
 template <class Memory>
 Epoch BasicRingWriter<Memory>::epoch() const {

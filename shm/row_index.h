@@ -10,9 +10,8 @@
 // own.
 //
 // `Rows` gives access to the keys, which are outside input for a replica:
-//   bool equals(Address, Bytes key) const         does the record there have this key?
-//   std::uint64_t hash(Address) const             key_hash() of the key there (any number if it is
-//   unreadable)
+//   bool equals(Address, Bytes key) const    does the record there have this key?
+//   std::uint64_t hash(Address) const        key_hash() of the key there (any number if it is unreadable)
 //
 // Threads: one.   Ownership: owns buckets and addresses.
 // Errors: none; preconditions are the caller's.   Limits: 2^32-2 rows.
