@@ -42,7 +42,8 @@ struct PublisherOptions {
 struct LastCommit {
   Version version;
   std::string gtid;
-  std::uint64_t events_checksum = 0;
+  std::uint64_t events_checksum = 0;  // 0: not known (the state of a snapshot, not of a transaction seen)
+  std::string gtid_before;            // of the transaction before; empty when the ring does not know it
 };
 
 // What one table's rows amount to.
