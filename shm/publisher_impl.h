@@ -60,6 +60,11 @@ struct BasicPublisher<Memory>::Impl {
   std::string append_row(RecordHeader header, std::span<std::byte> record);
   void append_payload(RecordHeader header, std::string_view payload);
   Result<void> flush_load();
+  // A second commit of the same GTID (tables that became live at a version already reached) is no new transaction.
+  void remember(Version version, const Commit& commit) {
+    std::string before = commit.gtid == last.gtid ? last.gtid_before : last.gtid;
+    last = LastCommit{version, std::string(commit.gtid), commit.events_checksum, std::move(before)};
+  }
   Error fail(Error error) {
     failed = error;
     return error;
@@ -157,7 +162,7 @@ Result<void> BasicPublisher<Memory>::Impl::recover_record(const Record& record) 
       Commit commit;
       if (!parse_commit(header, record.bytes, commit)) return contradiction;
       if ((header.flags & kLoadBatch) == 0) {
-        last = LastCommit{header.version, std::string(commit.gtid), commit.events_checksum};
+        remember(header.version, commit);
       }
       return {};
     }
@@ -382,7 +387,7 @@ Result<typename BasicPublisher<Memory>::Quarantined> BasicPublisher<Memory>::com
   header.version = version;
   Quarantined refused;
   RINGSIDE_TRY(impl_->flush(header, commit, refused));
-  impl_->last = LastCommit{version, std::string(commit.gtid), commit.events_checksum};
+  impl_->remember(version, commit);
   return refused;
 }
 
