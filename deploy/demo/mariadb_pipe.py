@@ -190,7 +190,9 @@ class Session:
 
     @staticmethod
     def _error(text: bytes) -> SqlError:
-        first = text.decode("utf-8", "replace").strip()
+        # The client prints the statement as well; the first error is the cause of those after it.
+        lines = text.decode("utf-8", "replace").strip().splitlines()
+        first = next((line for line in lines if line.startswith("ERROR ")), " ".join(lines))
         parts = first.split()
         code = int(parts[1]) if len(parts) > 1 and parts[0] == "ERROR" and parts[1].isdigit() else 0
         return SqlError(first, code)
