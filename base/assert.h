@@ -2,6 +2,8 @@
 //
 // Only for what the code itself guarantees. What comes from outside (a client's bytes, binlog bytes, shared
 // memory) is validated and yields a Result, never an assertion.
+//
+// Threads: any.   Errors: a failed assertion ends the process.
 #pragma once
 
 namespace ringside {

@@ -1,0 +1,352 @@
+"""What the end-to-end tests stand on: a private MariaDB, the real programs, clients, and waiting for conditions.
+
+Everything lives in one temporary folder and one ring of its own and is gone afterwards; children die with the test
+process. The programs' paths come from the environment (RINGSIDE_WRITER, RINGSIDE_REPLICA), set by CMake.
+
+Threads: start and stop processes in the main thread only (a child's death signal is tied to the thread that made it);
+sessions and connections have one user each.
+"""
+
+import ctypes
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, TypeVar
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "deploy" / "demo"))
+
+from free_ports import choose  # noqa: E402
+from http_keepalive import Connection, ConnectionLost, Number, Response, wait_ready  # noqa: E402
+from mariadb_pipe import Session, SqlError  # noqa: E402
+
+START_SECONDS = 60.0
+CAUGHT_UP_SECONDS = 30.0
+POLL_SECONDS = 0.005
+LOG_TAIL = 40
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], what: str, seconds: float = CAUGHT_UP_SECONDS) -> T:
+    """Asks until the condition holds and returns what it returned; fails naming `what` when it never does."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"within {seconds:g} s not: {what}")
+        time.sleep(POLL_SECONDS)
+
+
+def parse(body: bytes):
+    """JSON with every number as its own digits, so that no digit is lost in the comparison."""
+    return json.loads(body, parse_int=Number, parse_float=Number)
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Process:
+    """One program of ours, its output in a file."""
+
+    def __init__(self, name: str, command: List[str], log: Path):
+        self.name = name
+        self.log = log
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                             start_new_session=True, preexec_fn=_die_with_parent)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """As kill -9, at once, wherever it is."""
+        self._process.kill()
+        self._process.wait()
+
+    def terminate(self, seconds: float = 30.0) -> int:
+        """As SIGTERM; the exit code. A program that does not end in time is killed, and that is a failure."""
+        self._process.terminate()
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = 30.0) -> int:
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise AssertionError(f"{self.name} did not end within {seconds:g} s") from error
+
+    def tail(self) -> str:
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(f"  {self.name}| {line}" for line in lines[-LOG_TAIL:])
+
+
+class Database:
+    """A private MariaDB with the settings that capture needs; `extra` options win."""
+
+    def __init__(self, folder: Path, extra: Optional[List[str]] = None):
+        self._folder = folder
+        self._data = folder / "mysql"
+        self.socket = str(folder / "mariadb.sock")
+        self._extra = extra or []
+        self._user = ["--user=root"] if os.geteuid() == 0 else []
+        done = subprocess.run(
+            ["mariadb-install-db", "--no-defaults", *self._user, f"--datadir={self._data}", "--skip-test-db",
+             "--skip-name-resolve", "--auth-root-authentication-method=normal"],
+            capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode != 0:
+            raise AssertionError(f"mariadb-install-db: {done.stdout}{done.stderr}")
+        self.process: Process = self._spawn()
+        self._await()
+
+    def _spawn(self) -> Process:
+        return Process("mariadbd", [
+            "mariadbd", "--no-defaults", *self._user, f"--datadir={self._data}", f"--socket={self.socket}",
+            "--skip-networking", "--skip-name-resolve", "--server-id=1", "--log-bin=binlog", "--binlog-format=ROW",
+            "--binlog-row-image=FULL", "--binlog-row-metadata=FULL", "--gtid-strict-mode=ON", "--log-slave-updates=ON",
+            "--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1", "--innodb-log-file-size=32M",
+            "--innodb-buffer-pool-size=128M", "--character-set-server=utf8mb4",
+            "--collation-server=utf8mb4_general_ci", "--max-allowed-packet=64M", *self._extra],
+            self._folder / "mariadbd.log")
+
+    def _await(self) -> None:
+        def answers() -> bool:
+            if not self.process.running():
+                raise AssertionError("MariaDB did not start:\n" + self.process.tail())
+            return subprocess.run(["mariadb", *self.arguments(first="--no-defaults"), "-e", "SELECT 1"],
+                                  capture_output=True, check=False).returncode == 0
+        wait_until(answers, "MariaDB answers", START_SECONDS)
+
+    def restart(self, crash: bool = False) -> None:
+        self.stop(crash)
+        self.start()
+
+    def stop(self, crash: bool = False) -> None:
+        if crash:
+            self.process.kill()
+        else:
+            self.process.terminate(60.0)
+
+    def start(self) -> None:
+        self.process = self._spawn()
+        self._await()
+
+    def arguments(self, user: str = "root", first: str = "") -> List[str]:
+        return ([first] if first else []) + [f"--socket={self.socket}", f"--user={user}"]
+
+    def session(self, database: Optional[str] = None) -> Session:
+        session = Session(self.arguments(), database)
+        session.execute("SET time_zone='+00:00'")
+        return session
+
+    def create_ringside_user(self, database: str, password: str) -> None:
+        with self.session() as session:
+            session.execute(f"""
+                CREATE USER 'ringside'@'localhost' IDENTIFIED BY '{password}';
+                GRANT REPLICATION SLAVE, BINLOG MONITOR, SLAVE MONITOR ON *.* TO 'ringside'@'localhost';
+                GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.* TO 'ringside'@'localhost';
+                GRANT ALL ON `ringside`.* TO 'ringside'@'localhost'""")
+
+
+class Stack:
+    """A database, a writer and replicas, in a folder of their own."""
+
+    DATABASE = "shop"
+    PASSWORD = "e2e ' \" \\ secret"  # awkward on purpose: every quoting on the way must be right
+
+    def __init__(self, replicas: int = 2, settings: str = "", database_options: Optional[List[str]] = None):
+        """`settings`: more TOML, as whole tables' lines by name: "[writer]\\nsessions = 2"."""
+        self.folder = Path(tempfile.mkdtemp(prefix="ringside-e2e-", dir="/tmp"))
+        self.replica_count = replicas
+        self.processes: List[Process] = []
+        self.writer: Optional[Process] = None
+        self.replicas: Dict[int, Process] = {}
+        self._ring_name = f"ringside-e2e-{os.getpid()}-{random.getrandbits(32):08x}"
+        self.ring_path = Path("/dev/shm") / self._ring_name
+        taken: set = set()
+        # Below the range from which the kernel takes ports for outgoing connections.
+        start = random.randrange(15000, 29000, 10)
+        self.writer_port, self.data_port = choose(str(start), taken), choose(str(start + 1), taken)
+        self.admin_port = choose(f"{start + 2}x{replicas}", taken)
+        try:
+            self.database = Database(self.folder, database_options)
+            with self.database.session() as session:
+                session.execute(f"CREATE DATABASE `{self.DATABASE}` CHARACTER SET utf8mb4")
+            self.database.create_ringside_user(self.DATABASE, self.PASSWORD.replace("\\", "\\\\").replace("'", "\\'"))
+            self._write_settings(settings)
+        except BaseException:
+            self.close()
+            raise
+
+    def _write_settings(self, settings: str) -> None:
+        password = self.folder / "password"
+        password.write_text(self.PASSWORD + "\n", encoding="utf-8")
+        password.chmod(0o600)
+        tables: Dict[str, List[str]] = {
+            "mysql": [f'socket = "{self.database.socket}"', 'user = "ringside"', f'password_file = "{password}"',
+                      f'database = "{self.DATABASE}"'],
+            "ring": [f'name = "{self._ring_name}"', 'max_size = "1GiB"'],
+            "writer": [f'listen = "127.0.0.1:{self.writer_port}"', f'spill_directory = "{self.folder}"'],
+            "replica": [f'listen = "127.0.0.1:{self.data_port}"', f"admin_port = {self.admin_port}",
+                        f'unix_socket = "{self.folder}/replica.{{index}}.sock"'],
+        }
+        current = ""
+        for line in settings.splitlines():
+            line = line.strip()
+            if line.startswith("["):
+                current = line.strip("[]")
+            elif line:
+                key = line.partition("=")[0].strip()
+                kept = [old for old in tables.setdefault(current, []) if old.partition("=")[0].strip() != key]
+                tables[current] = kept + [line]
+        text = "\n".join(f"[{name}]\n" + "\n".join(lines) + "\n" for name, lines in tables.items())
+        self.config = self.folder / "ringside.toml"
+        self.config.write_text(text, encoding="utf-8")
+
+    def __enter__(self) -> "Stack":
+        return self
+
+    def __exit__(self, *_unused) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends everything, by force: what a test has to say about orderly ends it checks itself."""
+        for process in reversed(self.processes):
+            if process.running():
+                process.kill()
+        database = getattr(self, "database", None)
+        if database and database.process.running():
+            database.process.kill()
+        shutil.rmtree(self.ring_path, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def tails(self) -> str:
+        return "\n".join(p.tail() for p in [*self.processes, self.database.process])
+
+    def _spawn(self, name: str, command: List[str]) -> Process:
+        process = Process(name, command, self.folder / f"{name}.log")
+        self.processes = [p for p in self.processes if p.name != name or p.running()] + [process]
+        return process
+
+    def start_writer(self, ready: bool = True) -> Process:
+        self.writer = self._spawn("writer", [os.environ["RINGSIDE_WRITER"], "--config", str(self.config)])
+        if ready:
+            self.await_ready(self.writer, self.writer_port)
+        return self.writer
+
+    def start_replica(self, index: int, ready: bool = True) -> Process:
+        process = self._spawn(f"replica{index}", [os.environ["RINGSIDE_REPLICA"], "--config", str(self.config),
+                                                  "--index", str(index)])
+        self.replicas[index] = process
+        if ready:
+            self.await_ready(process, self.admin_port + index)
+        return process
+
+    def start(self) -> None:
+        """Writer and replicas, ready."""
+        self.start_writer()
+        for index in range(self.replica_count):
+            self.start_replica(index, ready=False)
+        for index, process in self.replicas.items():
+            self.await_ready(process, self.admin_port + index)
+
+    def await_ready(self, process: Process, port: int) -> None:
+        why = wait_ready(("127.0.0.1", port), "/readyz", START_SECONDS, process.running)
+        if why:
+            raise AssertionError(f"{process.name}: {why}\n{process.tail()}")
+
+    def session(self) -> Session:
+        return self.database.session(self.DATABASE)
+
+    def to_writer(self) -> Connection:
+        return Connection(("127.0.0.1", self.writer_port))
+
+    def to_replica(self, index: int) -> Connection:
+        """A connection to this very replica."""
+        return Connection(str(self.folder / f"replica.{index}.sock"))
+
+    def to_data_port(self) -> Connection:
+        """A connection to whichever replica the kernel chooses."""
+        return Connection(("127.0.0.1", self.data_port))
+
+    def to_admin(self, index: int) -> Connection:
+        return Connection(("127.0.0.1", self.admin_port + index))
+
+    def await_version(self, version: int, seconds: float = CAUGHT_UP_SECONDS) -> None:
+        """Until every running replica answers from `version` or later."""
+        for index, process in self.replicas.items():
+            if not process.running():
+                continue
+            with self.to_replica(index) as connection:
+                def reached(connection=connection) -> bool:
+                    response = connection.request("GET", f"/version?minVersion={version}&wait=2s")
+                    return response.status == 200 and response.version >= version
+                wait_until(reached, f"replica {index} at version {version}", seconds)
+
+    def catch_up(self, session: Session) -> int:
+        """Until every replica has all that is committed now; the version."""
+        version = int(session.value("SELECT @@gtid_binlog_pos").rpartition("-")[2])
+        self.await_version(version)
+        return version
+
+
+class StackCase(unittest.TestCase):
+    """A test class with one Stack for all its tests. Prints the programs' last words when a test fails."""
+
+    stack: Stack
+    REPLICAS = 2
+    SETTINGS = ""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.stack = Stack(cls.REPLICAS, cls.SETTINGS)
+        cls.addClassCleanup(cls.stack.close)
+        try:
+            cls.prepare()
+        except BaseException:
+            print(cls.stack.tails(), file=sys.stderr)
+            raise
+
+    @classmethod
+    def prepare(cls) -> None:
+        """What all tests of the class stand on."""
+        cls.stack.start()
+
+    def run(self, result=None):
+        before = len(result.failures) + len(result.errors) if result else 0
+        done = super().run(result)
+        if result and len(result.failures) + len(result.errors) > before:
+            print(f"--- {self.id()}\n{self.stack.tails()}\n---", file=sys.stderr)
+        return done
+
+    def expect(self, response: Response, status: int, problem: Optional[str] = None) -> Response:
+        """`problem`: what the problem document's type must end with."""
+        self.assertEqual(response.status, status, response)
+        if status >= 400:
+            self.assertEqual(response.headers.get("content-type"), "application/problem+json", response)
+            document = response.json()
+            self.assertEqual(document.get("status"), status, response)
+            self.assertTrue(document.get("title"), response)
+            if problem:
+                self.assertTrue(str(document.get("type", "")).endswith(problem), response)
+        return response
+
+
+__all__ = ["Connection", "ConnectionLost", "Number", "Process", "Response", "ROOT", "Session", "SqlError", "Stack",
+           "StackCase", "parse", "wait_until"]
