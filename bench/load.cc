@@ -63,8 +63,13 @@ struct Connection {
 
 class Load {
  public:
-  Load(const RequestPlan& plan, const LoadOptions& options, Uring& ring, BufferRing& buffers)
-      : plan_(plan), options_(options), ring_(ring), buffers_(buffers), random_(options.seed) {}
+  Load(const RequestPlan& plan, const LoadOptions& options, std::unique_ptr<Uring> ring,
+       std::unique_ptr<BufferRing> buffers)
+      : plan_(plan),
+        options_(options),
+        random_(options.seed),
+        ring_(std::move(ring)),
+        buffers_(std::move(buffers)) {}
 
   Result<void> connect();
   Result<LoadReport> run();
@@ -100,8 +105,6 @@ class Load {
 
   const RequestPlan& plan_;
   const LoadOptions& options_;
-  Uring& ring_;
-  BufferRing& buffers_;
   Random random_;
   std::size_t next_key_ = 0;
   std::vector<Connection> connections_;
@@ -114,6 +117,9 @@ class Load {
   __kernel_timespec tick_{0, kTickNs};
   bool measuring_ = false;
   LoadReport report_;
+  // Last, so first to go: what is in flight points into the connections.
+  std::unique_ptr<Uring> ring_;
+  std::unique_ptr<BufferRing> buffers_;
 };
 
 Result<void> Load::connect() {
@@ -128,7 +134,7 @@ Result<void> Load::connect() {
     connection.started_ns.resize(options_.pipeline);
     fds.push_back(fd);
   }
-  if (const int result = io_uring_register_files(ring_.get(), fds.data(), static_cast<unsigned>(fds.size()));
+  if (const int result = io_uring_register_files(ring_->get(), fds.data(), static_cast<unsigned>(fds.size()));
       result != 0) {
     return Error{ErrorKind::kIo, fmt::format("registering {} connections (ulimit -n may be too low): {}",
                                              fds.size(), std::strerror(-result))};
@@ -138,13 +144,13 @@ Result<void> Load::connect() {
 }
 
 void Load::arm_tick() {
-  io_uring_sqe* sqe = ring_.sqe();
+  io_uring_sqe* sqe = ring_->sqe();
   io_uring_prep_timeout(sqe, &tick_, 0, 0);
   io_uring_sqe_set_data64(sqe, tag(Op::kTick));
 }
 
 void Load::arm_receive(std::uint32_t index) {
-  io_uring_sqe* sqe = ring_.sqe();
+  io_uring_sqe* sqe = ring_->sqe();
   io_uring_prep_recv_multishot(sqe, static_cast<int>(index), nullptr, 0, 0);
   sqe->flags |= IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
   sqe->buf_group = 0;
@@ -153,7 +159,7 @@ void Load::arm_receive(std::uint32_t index) {
 
 void Load::prepare_send(std::uint32_t index) {
   Connection& connection = connections_[index];
-  io_uring_sqe* sqe = ring_.sqe();
+  io_uring_sqe* sqe = ring_->sqe();
   io_uring_prep_send(sqe, static_cast<int>(index), connection.requests.data() + connection.sent_bytes,
                      connection.request_bytes - connection.sent_bytes, MSG_NOSIGNAL | MSG_WAITALL);
   sqe->flags |= IOSQE_FIXED_FILE;
@@ -238,7 +244,7 @@ void Load::received(std::uint32_t index, const io_uring_cqe& cqe, std::uint64_t 
   Connection& connection = connections_[index];
   if (cqe.res > 0) {
     const auto id = static_cast<std::uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT);
-    std::string_view input(buffers_.buffer(id), static_cast<std::size_t>(cqe.res));
+    std::string_view input(buffers_->buffer(id), static_cast<std::size_t>(cqe.res));
     Response response;
     while (!connection.failed && !input.empty()) {
       const ReadStep step = connection.reader.next(input, response);
@@ -251,7 +257,7 @@ void Load::received(std::uint32_t index, const io_uring_cqe& cqe, std::uint64_t 
         answered(connection, response, now);
       }
     }
-    buffers_.recycle(id);
+    buffers_->recycle(id);
   } else if (cqe.res != -ENOBUFS) {
     fail(connection, connection.reader.is_inside() ? "the server closed a connection within an answer"
                                                    : "the server closed a connection");
@@ -305,14 +311,14 @@ Result<void> Load::turn(std::uint64_t now) {
   const bool waits_for_clock = is_open_loop() && idle_size_ != 0;
   const std::uint64_t due = waits_for_clock ? intended_ns(intended_) : 0;
   if (options_.spin || (waits_for_clock && due < now + kTooSoonToSleepNs)) {
-    result = io_uring_submit_and_get_events(ring_.get());
+    result = io_uring_submit_and_get_events(ring_->get());
   } else if (waits_for_clock) {
     const std::uint64_t pause = std::min<std::uint64_t>(due - now - kTooSoonToSleepNs / 2, kTickNs);
     __kernel_timespec timeout{0, static_cast<long long>(pause)};
     io_uring_cqe* first = nullptr;
-    result = io_uring_submit_and_wait_timeout(ring_.get(), &first, 1, &timeout, nullptr);
+    result = io_uring_submit_and_wait_timeout(ring_->get(), &first, 1, &timeout, nullptr);
   } else {
-    result = io_uring_submit_and_wait(ring_.get(), 1);
+    result = io_uring_submit_and_wait(ring_->get(), 1);
   }
   if (result < 0 && result != -EINTR && result != -ETIME && result != -EBUSY && result != -EAGAIN) {
     return Error{ErrorKind::kIo, fmt::format("io_uring_enter: {}", std::strerror(-result))};
@@ -321,12 +327,12 @@ Result<void> Load::turn(std::uint64_t now) {
   unsigned head = 0;
   unsigned count = 0;
   io_uring_cqe* cqe = nullptr;
-  io_uring_for_each_cqe(ring_.get(), head, cqe) {
+  io_uring_for_each_cqe(ring_->get(), head, cqe) {
     complete(*cqe, reaped);
     ++count;
   }
-  io_uring_cq_advance(ring_.get(), count);
-  buffers_.publish();
+  io_uring_cq_advance(ring_->get(), count);
+  buffers_->publish();
   return {};
 }
 
@@ -386,12 +392,10 @@ Result<LoadReport> run_load(const RequestPlan& plan, const LoadOptions& options)
   // The default slack of 50 µs would round every sleep of the open loop up.
   ::prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
   const unsigned completions = std::max(1024u, std::bit_ceil(options.connections * 4));
-  RINGSIDE_ASSIGN(const std::unique_ptr<Uring> ring,
-                  Uring::create(std::min(4096u, completions), completions));
+  RINGSIDE_ASSIGN(std::unique_ptr<Uring> ring, Uring::create(std::min(4096u, completions), completions));
   const unsigned buffer_count = std::clamp(std::bit_ceil(options.connections * 2), 256u, 4096u);
-  RINGSIDE_ASSIGN(const std::unique_ptr<BufferRing> buffers, BufferRing::create(*ring, buffer_count, 8192));
-  // Declared behind the rings: its sockets are closed before them.
-  Load load(plan, options, *ring, *buffers);
+  RINGSIDE_ASSIGN(std::unique_ptr<BufferRing> buffers, BufferRing::create(*ring, buffer_count, 8192));
+  Load load(plan, options, std::move(ring), std::move(buffers));
   RINGSIDE_TRY(load.connect());
   return load.run();
 }

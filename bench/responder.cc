@@ -125,13 +125,14 @@ struct Connection {
 // One run of the responder: what lives as long as the ring.
 class Loop {
  public:
-  Loop(Uring& ring, BufferRing& buffers, int listener, int stop_event, const std::string& response)
-      : ring_(ring),
-        buffers_(buffers),
-        listener_(listener),
+  Loop(std::unique_ptr<Uring> ring, std::unique_ptr<BufferRing> buffers, int listener, int stop_event,
+       const std::string& response)
+      : listener_(listener),
         stop_event_(stop_event),
         response_bytes_(response.size()),
-        connections_(Responder::kMaxConnections) {
+        connections_(Responder::kMaxConnections),
+        ring_(std::move(ring)),
+        buffers_(std::move(buffers)) {
     const std::size_t copies = std::max<std::size_t>(1, kMaxSendBytes / response.size());
     responses_.reserve(copies * response.size());
     for (std::size_t i = 0; i < copies; ++i) responses_ += response;
@@ -139,23 +140,23 @@ class Loop {
 
   Result<void> run() {
     arm_accept();
-    io_uring_sqe* sqe = ring_.sqe();
+    io_uring_sqe* sqe = ring_->sqe();
     io_uring_prep_poll_add(sqe, stop_event_, POLLIN);
     io_uring_sqe_set_data64(sqe, tag(Op::kStop));
     while (!stopped_) {
-      const int result = io_uring_submit_and_wait(ring_.get(), 1);
+      const int result = io_uring_submit_and_wait(ring_->get(), 1);
       if (result < 0 && result != -EINTR && result != -EBUSY && result != -EAGAIN) {
         return io_error("io_uring_enter", -result);
       }
       unsigned head = 0;
       unsigned count = 0;
       io_uring_cqe* cqe = nullptr;
-      io_uring_for_each_cqe(ring_.get(), head, cqe) {
+      io_uring_for_each_cqe(ring_->get(), head, cqe) {
         RINGSIDE_TRY(complete(*cqe));
         ++count;
       }
-      io_uring_cq_advance(ring_.get(), count);
-      buffers_.publish();
+      io_uring_cq_advance(ring_->get(), count);
+      buffers_->publish();
     }
     return {};
   }
@@ -202,8 +203,8 @@ class Loop {
     if (cqe.res > 0) {
       const auto id = static_cast<std::uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT);
       const std::size_t ends =
-          count_request_ends({buffers_.buffer(id), static_cast<std::size_t>(cqe.res)}, connection.matched);
-      buffers_.recycle(id);
+          count_request_ends({buffers_->buffer(id), static_cast<std::size_t>(cqe.res)}, connection.matched);
+      buffers_->recycle(id);
       requests_ += ends;
       connection.owed += ends * response_bytes_;
       if (connection.sending == 0 && connection.owed != 0) arm_send(slot);
@@ -242,7 +243,7 @@ class Loop {
       return;
     }
     if (connection.sending != 0) return;
-    io_uring_sqe* sqe = ring_.sqe();
+    io_uring_sqe* sqe = ring_->sqe();
     if (connection.receiving) {
       // A failed send with the receive still armed: shutting down ends the receive, and that closes.
       io_uring_prep_shutdown(sqe, static_cast<int>(slot), SHUT_RDWR);
@@ -254,13 +255,13 @@ class Loop {
   }
 
   void arm_accept() {
-    io_uring_sqe* sqe = ring_.sqe();
+    io_uring_sqe* sqe = ring_->sqe();
     io_uring_prep_multishot_accept_direct(sqe, listener_, nullptr, nullptr, 0);
     io_uring_sqe_set_data64(sqe, tag(Op::kAccept));
   }
 
   void arm_receive(std::uint32_t slot) {
-    io_uring_sqe* sqe = ring_.sqe();
+    io_uring_sqe* sqe = ring_->sqe();
     io_uring_prep_recv_multishot(sqe, static_cast<int>(slot), nullptr, 0, 0);
     sqe->flags |= IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
     sqe->buf_group = 0;
@@ -278,15 +279,13 @@ class Loop {
 
   void prepare_send(std::uint32_t slot) {
     const Connection& connection = connections_[slot];
-    io_uring_sqe* sqe = ring_.sqe();
+    io_uring_sqe* sqe = ring_->sqe();
     io_uring_prep_send(sqe, static_cast<int>(slot), responses_.data() + connection.sent,
                        connection.sending - connection.sent, MSG_NOSIGNAL | MSG_WAITALL);
     sqe->flags |= IOSQE_FIXED_FILE;
     io_uring_sqe_set_data64(sqe, tag(Op::kSend, slot));
   }
 
-  Uring& ring_;
-  BufferRing& buffers_;
   const int listener_;
   const int stop_event_;
   const std::size_t response_bytes_;
@@ -294,6 +293,9 @@ class Loop {
   std::vector<Connection> connections_;
   std::uint64_t requests_ = 0;
   bool stopped_ = false;
+  // Last, so first to go: sends in flight point into responses_.
+  std::unique_ptr<Uring> ring_;
+  std::unique_ptr<BufferRing> buffers_;
 };
 
 }  // namespace
@@ -330,13 +332,13 @@ Result<std::unique_ptr<Responder>> Responder::create(const ResponderOptions& opt
 }
 
 Result<void> Responder::run() {
-  RINGSIDE_ASSIGN(const std::unique_ptr<Uring> ring, Uring::create(1024, 8192));
-  RINGSIDE_ASSIGN(const std::unique_ptr<BufferRing> buffers,
+  RINGSIDE_ASSIGN(std::unique_ptr<Uring> ring, Uring::create(1024, 8192));
+  RINGSIDE_ASSIGN(std::unique_ptr<BufferRing> buffers,
                   BufferRing::create(*ring, options_.receive_buffers, options_.receive_buffer_bytes));
   if (const int result = io_uring_register_files_sparse(ring->get(), kMaxConnections); result != 0) {
     return io_error("io_uring_register_files_sparse (ulimit -n may be too low)", -result);
   }
-  Loop loop(*ring, *buffers, listener_.get(), stop_event_.get(), response_);
+  Loop loop(std::move(ring), std::move(buffers), listener_.get(), stop_event_.get(), response_);
   Result<void> result = loop.run();
   requests_ = loop.requests();
   return result;
