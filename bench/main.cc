@@ -1,0 +1,256 @@
+// ringside-bench: wiring of the subcommands. Each option's text is its documentation.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "bench/load.h"
+#include "bench/process_cpu.h"
+#include "bench/report.h"
+#include "bench/request_plan.h"
+#include "bench/responder.h"
+#include "bench/visible.h"
+
+namespace ringside::bench {
+namespace {
+
+constexpr int kFailed = 1;  // it ran, and something was wrong: errors in answers, a server that is not there
+
+int report_error(const Error& error) {
+  fmt::print(stderr, "ringside-bench: {}\n", error.message);
+  return kFailed;
+}
+
+std::uint64_t to_ns(double seconds) {
+  return static_cast<std::uint64_t>(seconds * 1e9);
+}
+
+// The signal handler's way to the responder; set before the handlers are.
+const Responder* running_responder = nullptr;
+
+struct ResponderCommand {
+  ResponderOptions options;
+  int core = -1;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--port", options.port, "port on 127.0.0.1; 0: one that is free")->required();
+    app.add_option("--bytes", options.response_bytes, "size of the whole response, head and body")
+        ->required();
+    app.add_option("--core", core, "run on this core");
+    app.add_option("--receive-buffers", options.receive_buffers, "a power of two")->capture_default_str();
+    app.add_option("--receive-buffer-bytes", options.receive_buffer_bytes, "")->capture_default_str();
+  }
+
+  int run() const {
+    if (const auto placed = run_on_core(core); !placed) return report_error(placed.error());
+    auto created = Responder::create(options);
+    if (!created) return report_error(created.error());
+    const std::unique_ptr<Responder> responder = std::move(created).value();
+    running_responder = responder.get();
+    struct sigaction action {};
+    action.sa_handler = [](int) { running_responder->stop(); };
+    ::sigaction(SIGINT, &action, nullptr);
+    ::sigaction(SIGTERM, &action, nullptr);
+    // Scripts wait for this line and take pid and port from it.
+    fmt::print("{{\"pid\":{},\"port\":{},\"bytes\":{}}}\n", ::getpid(), responder->port(),
+               options.response_bytes);
+    std::fflush(stdout);
+    if (const auto result = responder->run(); !result) return report_error(result.error());
+    fmt::print("{{\"requests\":{}}}\n", responder->requests());
+    return 0;
+  }
+};
+
+struct LoadCommand {
+  LoadOptions options;
+  std::string url;
+  std::string unix_socket;
+  std::string keys = "1..1";
+  std::vector<std::string> headers;
+  std::vector<unsigned> connections{1};
+  double seconds = 5.0;
+  double warmup = 1.0;
+  int core = -1;
+  bool json = false;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--url", url, "http://127.0.0.1:8080/v1/products/{key}; {key} is replaced by each key")
+        ->required();
+    app.add_option("--unix-socket", unix_socket, "connect to this socket in place of the URL's host");
+    app.add_option("--keys", keys, "a range as 1..63000, or a file with one percent-encoded key a line")
+        ->capture_default_str();
+    app.add_option("--header", headers, "a further request header, \"Name: value\"; may be repeated");
+    app.add_option("--connections", connections, "how many; with a comma-separated list one run for each")
+        ->delimiter(',')
+        ->capture_default_str();
+    app.add_option("--pipeline", options.pipeline, "requests in flight on each connection")
+        ->capture_default_str();
+    app.add_option("--seconds", seconds, "of measuring")->capture_default_str();
+    app.add_option("--warmup", warmup, "seconds before measuring")->capture_default_str();
+    app.add_option("--rate", options.rate, "open loop: requests a second in all; 0: closed loop")
+        ->capture_default_str();
+    app.add_option("--core", core, "run on this core");
+    app.add_option("--server-pid", options.server_pids, "measure this process's CPU time; may be repeated");
+    app.add_option("--min-body", options.min_body_bytes, "count a shorter body as an error")
+        ->capture_default_str();
+    app.add_option("--seed", options.seed, "of the random order of keys")->capture_default_str();
+    app.add_flag("--sequential", options.sequential, "keys in turn, not at random");
+    app.add_flag("--spin", options.spin, "never sleep");
+    app.add_flag("--json", json, "one JSON object a line for each run");
+  }
+
+  int run() {
+    if (const auto placed = run_on_core(core); !placed) return report_error(placed.error());
+    auto key_set = KeySet::parse(keys);
+    if (!key_set) return report_error(key_set.error());
+    auto plan = RequestPlan::make(url, headers, std::move(key_set).value(), unix_socket);
+    if (!plan) return report_error(plan.error());
+    options.warmup_ns = to_ns(warmup);
+    options.measure_ns = to_ns(seconds);
+    bool has_errors = false;
+    for (const unsigned count : connections) {
+      options.connections = count;
+      const auto report = run_load(*plan, options);
+      if (!report) return report_error(report.error());
+      fmt::print("{}", json ? to_json(*report, options) : to_text(*report, options));
+      std::fflush(stdout);
+      has_errors |= report->errors() != 0;
+    }
+    return has_errors ? kFailed : 0;
+  }
+};
+
+struct VisibleCommand {
+  VisibleOptions options;
+  std::string password_file;
+  std::string keys = "1..1000";
+  std::vector<std::string> replicas;
+  std::string reader = "spin";
+  double pause_us = 0.0;
+  int core = -1;
+  bool json = false;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--mysql-socket", options.mysql.socket, "unix socket of the database; else host and port");
+    app.add_option("--mysql-host", options.mysql.host, "")->capture_default_str();
+    app.add_option("--mysql-port", options.mysql.port, "")->capture_default_str();
+    app.add_option("--user", options.mysql.user, "who may UPDATE the table")->required();
+    app.add_option("--password-file", password_file,
+                   "first line; or the environment's RINGSIDE_MYSQL_PASSWORD");
+    app.add_option("--database", options.mysql.database, "")->required();
+    app.add_option("--table", options.table, "")->capture_default_str()->required();
+    app.add_option("--key-column", options.key_column, "")->capture_default_str()->required();
+    app.add_option("--column", options.column, "an integer column; its values are put back at the end")
+        ->required();
+    app.add_option("--keys", keys, "the rows are chosen evenly from these")->capture_default_str();
+    app.add_option("--rows", options.rows, "how many rows are updated in turn")->capture_default_str();
+    app.add_option(
+           "--replica", replicas,
+           "name=http://127.0.0.1:8080/v1/products/{key}, or name=unix:/path,http://…; several are compared "
+           "commit by commit")
+        ->required();
+    app.add_option("--commits", options.commits, "in all")->capture_default_str();
+    app.add_option("--warmup", options.warmup, "commits before those")->capture_default_str();
+    app.add_option("--first-value", options.first_value, "commit i writes this + i")->capture_default_str();
+    app.add_option("--reader", reader, "spin or sleep for an answer")
+        ->check(CLI::IsMember({"spin", "sleep"}))
+        ->capture_default_str();
+    app.add_option("--pause-us", pause_us, "between commits")->capture_default_str();
+    app.add_option("--core", core, "run on this core");
+    app.add_flag("--json", json, "JSON for scripts");
+  }
+
+  Result<NamedReplica> parse_replica(const std::string& text, const KeySet& key_set) const {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos) {
+      return Error{ErrorKind::kInvalid, fmt::format("--replica {}: name=URL is expected", text)};
+    }
+    std::string url = text.substr(equals + 1);
+    std::string unix_socket;
+    if (url.starts_with("unix:")) {
+      const std::size_t comma = url.find(',');
+      if (comma == std::string::npos) {
+        return Error{ErrorKind::kInvalid,
+                     fmt::format("--replica {}: name=unix:/path,http://… is expected", text)};
+      }
+      unix_socket = url.substr(5, comma - 5);
+      url.erase(0, comma + 1);
+    }
+    RINGSIDE_ASSIGN(RequestPlan plan, RequestPlan::make(url, {}, key_set, unix_socket));
+    return NamedReplica{text.substr(0, equals), std::move(plan)};
+  }
+
+  Result<std::string> password() const {
+    if (password_file.empty()) {
+      const char* from_environment = std::getenv("RINGSIDE_MYSQL_PASSWORD");
+      return std::string(from_environment == nullptr ? "" : from_environment);
+    }
+    std::ifstream file(password_file);
+    std::string line;
+    if (!std::getline(file, line)) {
+      return Error{ErrorKind::kInvalid,
+                   fmt::format("--password-file {}: cannot read a line of it", password_file)};
+    }
+    return line;
+  }
+
+  int run() {
+    if (const auto placed = run_on_core(core); !placed) return report_error(placed.error());
+    auto secret = password();
+    if (!secret) return report_error(secret.error());
+    options.mysql.password = std::move(secret).value();
+    const auto key_set = KeySet::parse(keys);
+    if (!key_set) return report_error(key_set.error());
+    std::vector<NamedReplica> named;
+    for (const std::string& text : replicas) {
+      auto replica = parse_replica(text, *key_set);
+      if (!replica) return report_error(replica.error());
+      named.push_back(std::move(replica).value());
+    }
+    options.spin = reader == "spin";
+    options.pause_ns = static_cast<std::uint64_t>(pause_us * 1000.0);
+    const auto reports = run_visible(named, *key_set, options);
+    if (!reports) return report_error(reports.error());
+    fmt::print("{}", json ? to_json(*reports) : to_text(*reports));
+    return 0;
+  }
+};
+
+int run(int argc, char** argv) {
+  CLI::App app{
+      "Measures Ringside: throughput, CPU time a request, latency. docs/performance.md has the method."};
+  app.set_version_flag("--version", RINGSIDE_VERSION);
+  app.require_subcommand(1);
+  ResponderCommand responder;
+  LoadCommand load;
+  VisibleCommand visible;
+  CLI::App* responder_app = app.add_subcommand("responder", "the yardstick: a bare io_uring HTTP responder");
+  CLI::App* load_app = app.add_subcommand("load", "the load generator");
+  CLI::App* visible_app = app.add_subcommand("visible", "commit-to-visible latency against a running system");
+  responder.add_to(*responder_app);
+  load.add_to(*load_app);
+  visible.add_to(*visible_app);
+  CLI11_PARSE(app, argc, argv);
+  if (responder_app->parsed()) return responder.run();
+  if (load_app->parsed()) return load.run();
+  return visible.run();
+}
+
+}  // namespace
+}  // namespace ringside::bench
+
+int main(int argc, char** argv) {
+  try {
+    return ringside::bench::run(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "ringside-bench: {}\n", error.what());
+    return 1;
+  }
+}
