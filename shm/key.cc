@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/assert.h"
+#include "base/utf8.h"
 
 namespace ringside::shm {
 namespace {
@@ -256,36 +257,6 @@ KeyStatus append_label(const Column& column, std::string_view label, KeyBuffer& 
   const auto found = std::find(column.labels.begin(), column.labels.end(), label);
   if (found == column.labels.end()) return KeyStatus::kOutOfRange;
   return put(out, static_cast<std::uint64_t>(found - column.labels.begin()) + 1);
-}
-
-// The length of the well-formed UTF-8 sequence at the front of `text`, 0 when there is none (Unicode 15,
-// table 3-7).
-std::size_t sequence_length(std::string_view text) {
-  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const auto continues = [&](std::size_t i) { return (at(i) & 0xc0) == 0x80; };
-  const unsigned char lead = at(0);
-  if (lead < 0x80) return 1;
-  if (lead >= 0xc2 && lead <= 0xdf) return text.size() >= 2 && continues(1) ? 2 : 0;
-  if (lead >= 0xe0 && lead <= 0xef) {
-    if (text.size() < 3 || !continues(1) || !continues(2)) return 0;
-    if ((lead == 0xe0 && at(1) < 0xa0) || (lead == 0xed && at(1) > 0x9f)) return 0;
-    return 3;
-  }
-  if (lead >= 0xf0 && lead <= 0xf4) {
-    if (text.size() < 4 || !continues(1) || !continues(2) || !continues(3)) return 0;
-    if ((lead == 0xf0 && at(1) < 0x90) || (lead == 0xf4 && at(1) > 0x8f)) return 0;
-    return 4;
-  }
-  return 0;
-}
-
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const std::size_t length = sequence_length(text);
-    if (length == 0) return false;
-    text.remove_prefix(length);
-  }
-  return true;
 }
 
 // --- out of JSON
