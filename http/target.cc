@@ -204,9 +204,10 @@ DecodeStatus percent_decode(std::string_view raw, PlusMeans plus, std::span<char
     char c = raw[at];
     if (c == '%') {
       if (raw.size() - at < 3) return DecodeStatus::kBadEscape;
-      const unsigned value = hex_value(raw[at + 1]) << 4 | hex_value(raw[at + 2]);
-      if (value > 0xff) return DecodeStatus::kBadEscape;
-      c = static_cast<char>(value);
+      const unsigned high = hex_value(raw[at + 1]);
+      const unsigned low = hex_value(raw[at + 2]);
+      if (high > 15 || low > 15) return DecodeStatus::kBadEscape;
+      c = static_cast<char>(high << 4 | low);
       at += 2;
     } else if (static_cast<unsigned char>(c) >= 0x80) {
       return DecodeStatus::kNotAscii;
