@@ -18,7 +18,7 @@ namespace {
 
 // 80 bytes: the shortest head that a load generator sends.
 constexpr std::string_view kShortGet =
-    "GET /v1/products/123456 HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAccept: application\r\n\r\n";
+    "GET /v1/products/123456 HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAccept: text/json;a\r\n\r\n";
 
 // What a browser-like client sends.
 constexpr std::string_view kLongGet =

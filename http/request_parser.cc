@@ -5,6 +5,9 @@
 #include <bit>
 #include <cstring>
 
+#include "base/assert.h"
+#include "base/bytes.h"
+
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
@@ -16,8 +19,10 @@ namespace {
 constexpr std::uint8_t kTokenBit = 1;   // RFC 9110 5.6.2 tchar
 constexpr std::uint8_t kPathBit = 2;    // a target up to its '?': RFC 3986 less '?' and '#', and [ ]
 constexpr std::uint8_t kQueryBit = 4;   // the same with '?'
-constexpr std::uint8_t kHostBit = 8;    // RFC 3986 host and port
+constexpr std::uint8_t kHostBit = 8;    // RFC 3986 reg-name: a host's name or IPv4 address
 constexpr std::uint8_t kValueBit = 16;  // RFC 9110 5.5: visible, space, tab, obs-text
+
+constexpr std::uint8_t kIpv6Bit = 32;  // within the brackets of an IPv6 address
 
 constexpr bool is_alphanumeric(unsigned c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -31,9 +36,10 @@ constexpr std::array<std::uint8_t, 256> make_classes() {
     };
     unsigned bits = 0;
     if (is_alphanumeric(c) || in("!#$%&'*+-.^_`|~")) bits |= kTokenBit;
-    if (is_alphanumeric(c) || in("-._~!$&'()*+,;=%:")) bits |= kHostBit | kPathBit | kQueryBit;
-    if (in("@/[]")) bits |= kPathBit | kQueryBit;
-    if (in("[]")) bits |= kHostBit;
+    if (is_alphanumeric(c) || in("-._~!$&'()*+,;=%")) bits |= kHostBit | kPathBit | kQueryBit;
+    if (in(":@/[]")) bits |= kPathBit | kQueryBit;
+    if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || in(":."))
+      bits |= kIpv6Bit;
     if (c == '?') bits |= kQueryBit;
     if ((c >= 0x20 && c != 0x7f) || c == '\t') bits |= kValueBit;
     classes[c] = static_cast<std::uint8_t>(bits);
@@ -78,19 +84,31 @@ std::size_t skip_value(std::string_view input, std::size_t at) {
   return skip(input, at, kValueBit);
 }
 
-// Equal but for the case of letters. `lower` is lower-case letters, digits and '-'; `text` has as many bytes,
-// tchar or visible ones.
-bool equals_ignoring_case(std::string_view text, std::string_view lower) {
-  unsigned difference = 0;
-  for (std::size_t i = 0; i < lower.size(); ++i) {
-    const unsigned c = static_cast<unsigned char>(text[i]);
-    const unsigned folded = c >= 'A' && c <= 'Z' ? c | 0x20u : c;
-    difference |= folded ^ static_cast<unsigned char>(lower[i]);
+constexpr std::uint64_t kCaseBits = 0x2020202020202020u;
+
+// Equal but for the case of letters, eight bytes at a time. `lower` is of lower-case letters, digits and '-',
+// at least four bytes; `text` has as many. Setting the case bit makes one byte of two only for control
+// characters, which neither a token nor a value that got this far has.
+inline bool equals_ignoring_case(const char* text, std::string_view lower) {
+  const std::size_t size = lower.size();
+  if (size < 8) {
+    const auto same = [&](std::size_t at) {
+      return (load_le<std::uint32_t>(text + at) | static_cast<std::uint32_t>(kCaseBits)) ==
+             (load_le<std::uint32_t>(lower.data() + at) | static_cast<std::uint32_t>(kCaseBits));
+    };
+    return same(0) && same(size - 4);
   }
-  return difference == 0;
+  const auto same = [&](std::size_t at) {
+    return (load_le<std::uint64_t>(text + at) | kCaseBits) ==
+           (load_le<std::uint64_t>(lower.data() + at) | kCaseBits);
+  };
+  for (std::size_t at = 0; at + 8 < size; at += 8) {
+    if (!same(at)) return false;
+  }
+  return same(size - 8);
 }
 bool is_word(std::string_view text, std::string_view lower) {
-  return text.size() == lower.size() && equals_ignoring_case(text, lower);
+  return text.size() == lower.size() && equals_ignoring_case(text.data(), lower);
 }
 
 bool is_blank(char c) {
@@ -118,26 +136,20 @@ bool all_digits(std::string_view text) {
   return true;
 }
 
-// host [ ":" port ], with an IP literal in brackets. Names are not resolved here, so their inside does not
+// host [ ":" port ], with an IPv6 address in brackets. Names are not resolved here, so their inside does not
 // matter beyond the characters.
 bool is_host(std::string_view text) {
-  for (const char c : text) {
-    if (!is(c, kHostBit)) return false;
-  }
-  std::string_view rest;
+  std::size_t end = 0;
   if (text.starts_with('[')) {
-    const std::size_t close = text.find(']');
-    if (close == std::string_view::npos || close == 1) return false;
-    rest = text.substr(close + 1);
-    if (text.substr(1, close - 1).find('[') != std::string_view::npos) return false;
+    end = skip(text, 1, kIpv6Bit);
+    if (end == 1 || end == text.size() || text[end] != ']') return false;
+    ++end;
   } else {
-    const std::size_t colon = text.find(':');
-    rest = colon == std::string_view::npos ? std::string_view() : text.substr(colon);
-    if (text.substr(0, text.size() - rest.size()).find_first_of("[]") != std::string_view::npos) return false;
-    if (colon == 0) return false;
+    end = skip(text, 0, kHostBit);
+    if (end == 0 && !text.empty()) return false;
   }
-  if (rest.empty()) return true;
-  return rest[0] == ':' && rest.size() <= 6 && all_digits(rest.substr(1));
+  if (end == text.size()) return true;
+  return text[end] == ':' && text.size() - end <= 6 && all_digits(text.substr(end + 1));
 }
 
 Method to_method(std::string_view text) {
@@ -157,6 +169,12 @@ Method to_method(std::string_view text) {
   }
 }
 
+// Precondition: at <= input.size().
+bool has_prefix_at(std::string_view input, std::size_t at, std::string_view prefix) {
+  return input.size() - at >= prefix.size() &&
+         std::memcmp(input.data() + at, prefix.data(), prefix.size()) == 0;
+}
+
 std::uint32_t narrow(std::size_t place) {
   return static_cast<std::uint32_t>(place);
 }
@@ -164,136 +182,138 @@ std::uint32_t narrow(std::size_t place) {
 }  // namespace
 
 ParseStatus RequestParser::parse(std::string_view input, std::size_t head_limit, Request& request) {
-  if (state_ == State::kFailed) return ParseStatus::kFailed;
   const bool is_cut = input.size() >= head_limit;
   if (is_cut) input = input.substr(0, head_limit);
-  Step step = Step::kGoOn;
-  while (step == Step::kGoOn) {
-    switch (state_) {
+  Scan scan{input, position_, token_};
+  State state = state_;
+  State next = state;
+  for (;;) {
+    switch (state) {
       case State::kStart:
-        step = start(input);
+        next = start(scan);
         break;
       case State::kMethod:
-        step = method(input);
+        next = method(scan);
         break;
       case State::kPath:
-        step = path(input);
+        next = path(scan);
         break;
       case State::kQuery:
-        step = query(input);
+        next = query(scan);
         break;
       case State::kVersion:
-        step = version(input);
+        next = version(scan);
         break;
       case State::kFieldStart:
-        step = field_start(input);
+        next = field_start(scan);
         break;
       case State::kName:
-        step = name(input);
+        next = name(scan);
         break;
       case State::kValue:
-        step = value(input);
+        next = value(scan);
         break;
+      case State::kComplete:
+        finish(scan, request);
+        return ParseStatus::kComplete;
       case State::kFailed:
+        state_ = State::kFailed;
         return ParseStatus::kFailed;
+      case State::kWait:
+        RINGSIDE_ASSERT(false);
     }
+    if (next == State::kWait) break;
+    state = next;
   }
-  if (step == Step::kComplete) return finish(input, request);
-  // Whatever comes next would be beyond the limit.
-  if (step == Step::kNeedMore && is_cut) {
-    if (state_ == State::kPath || state_ == State::kQuery) {
-      fail(414, "the request's target is longer than this server takes");
-    } else {
-      fail(431, "the request's head is longer than this server takes");
-    }
+  if (is_cut) {  // whatever comes next would be beyond the limit
+    const bool is_target = state == State::kPath || state == State::kQuery;
+    state_ = is_target ? fail(414, "the request's target is longer than this server takes")
+                       : fail(431, "the request's head is longer than this server takes");
     return ParseStatus::kFailed;
   }
-  return step == Step::kNeedMore ? ParseStatus::kNeedMore : ParseStatus::kFailed;
+  state_ = state;
+  position_ = scan.at;
+  token_ = scan.token;
+  return ParseStatus::kNeedMore;
 }
 
-RequestParser::Step RequestParser::start(std::string_view input) {
+inline RequestParser::State RequestParser::start(Scan& scan) {
   for (;;) {
-    if (position_ == input.size()) return Step::kNeedMore;
-    const char c = input[position_];
+    if (scan.at == scan.input.size()) return State::kWait;
+    const char c = scan.input[scan.at];
     if (c != '\r') {
       if (c == '\n') return fail(400, "a line ends in LF alone");
-      token_ = position_;
-      state_ = State::kMethod;
-      return Step::kGoOn;
+      scan.token = scan.at;
+      return State::kMethod;
     }
-    if (input.size() - position_ < 2) return Step::kNeedMore;
-    if (input[position_ + 1] != '\n') return fail(400, "a CR is not followed by LF");
+    if (scan.input.size() - scan.at < 2) return State::kWait;
+    if (scan.input[scan.at + 1] != '\n') return fail(400, "a CR is not followed by LF");
     if (++empty_lines_ > kMaxLeadingEmptyLines)
       return fail(400, "too many empty lines stand before the request");
-    position_ += 2;
+    scan.at += 2;
   }
 }
 
-RequestParser::Step RequestParser::method(std::string_view input) {
-  if (position_ == token_ && input.substr(token_).starts_with("GET ")) {
+inline RequestParser::State RequestParser::method(Scan& scan) {
+  const std::string_view input = scan.input;
+  if (scan.at == scan.token && has_prefix_at(input, scan.at, "GET ")) {
     method_ = Method::kGet;
-    token_ = position_ = token_ + 4;
-    state_ = State::kPath;
-    return Step::kGoOn;
+    scan.token = scan.at += 4;
+    return State::kPath;
   }
-  const std::size_t end = skip(input, position_, kTokenBit);
-  position_ = narrow(end);
-  if (end == input.size()) return Step::kNeedMore;
-  if (input[end] != ' ' || end == token_)
+  const std::size_t end = skip(input, scan.at, kTokenBit);
+  scan.at = narrow(end);
+  if (end == input.size()) return State::kWait;
+  if (input[end] != ' ' || end == scan.token)
     return fail(400, "the request does not begin with a method and one space");
-  method_ = to_method(input.substr(token_, end - token_));
-  token_ = position_ = narrow(end + 1);
-  state_ = State::kPath;
-  return Step::kGoOn;
+  method_ = to_method(input.substr(scan.token, end - scan.token));
+  scan.token = scan.at = narrow(end + 1);
+  return State::kPath;
 }
 
-RequestParser::Step RequestParser::path(std::string_view input) {
-  const std::size_t end = skip(input, position_, kPathBit);
-  position_ = narrow(end);
-  if (end == input.size()) return Step::kNeedMore;
-  path_ = {token_, narrow(end) - token_};
-  if (input[end] == '?') {
-    token_ = position_ = narrow(end + 1);
-    state_ = State::kQuery;
-    return Step::kGoOn;
+inline RequestParser::State RequestParser::path(Scan& scan) {
+  const std::size_t end = skip(scan.input, scan.at, kPathBit);
+  scan.at = narrow(end);
+  if (end == scan.input.size()) return State::kWait;
+  path_ = {scan.token, narrow(end) - scan.token};
+  if (scan.input[end] == '?') {
+    scan.token = scan.at = narrow(end + 1);
+    return State::kQuery;
   }
-  return target_end(input);
+  return target_end(scan, false);
 }
 
-RequestParser::Step RequestParser::query(std::string_view input) {
-  const std::size_t end = skip(input, position_, kQueryBit);
-  position_ = narrow(end);
-  if (end == input.size()) return Step::kNeedMore;
-  query_ = {token_, narrow(end) - token_};
-  return target_end(input);
+inline RequestParser::State RequestParser::query(Scan& scan) {
+  const std::size_t end = skip(scan.input, scan.at, kQueryBit);
+  scan.at = narrow(end);
+  if (end == scan.input.size()) return State::kWait;
+  query_ = {scan.token, narrow(end) - scan.token};
+  return target_end(scan, true);
 }
 
-// position_ is at the first byte that cannot belong to the target.
-RequestParser::Step RequestParser::target_end(std::string_view input) {
-  const char c = input[position_];
-  if (c == '\r' || c == '\n') return fail(400, "the request line has no HTTP version");
-  if (c != ' ') return fail(400, "the target has a character that must be percent-encoded");
-  const std::string_view text = path_.in(input);
-  if (!text.starts_with('/')) {
-    if (text == "*" && state_ == State::kPath && method_ == Method::kOptions) {
-      // The one target without a path.
-    } else if (const Step step = absolute_form(input); step != Step::kGoOn) {
-      return step;
-    }
+// scan.at is at the first byte that cannot belong to the target.
+inline RequestParser::State RequestParser::target_end(Scan& scan, bool has_query) {
+  const char c = scan.input[scan.at];
+  if (c != ' ') {
+    return fail(400, c == '\r' || c == '\n' ? "the request line has no HTTP version"
+                                            : "the target has a character that must be percent-encoded");
   }
-  ++position_;
-  token_ = position_;
-  state_ = State::kVersion;
-  return Step::kGoOn;
+  const std::string_view text = path_.in(scan.input);
+  const bool is_asterisk =
+      text == "*" && !has_query && method_ == Method::kOptions;  // the one target without a path
+  if (!text.starts_with('/') && !is_asterisk && absolute_form(scan.input) == State::kFailed)
+    return State::kFailed;
+  scan.token = ++scan.at;
+  return State::kVersion;
 }
 
 // http://host/path, as sent to proxies: RFC 9112 3.2.2 has every server accept it. The host named there is
 // the one that counts.
-RequestParser::Step RequestParser::absolute_form(std::string_view input) {
+RequestParser::State RequestParser::absolute_form(std::string_view input) {
   const std::string_view text = path_.in(input);
   std::size_t begin = 0;
-  if (text.size() > 7 && equals_ignoring_case(text, "http") && text.substr(4, 3) == "://") begin = 7;
-  if (text.size() > 8 && equals_ignoring_case(text, "https") && text.substr(5, 3) == "://") begin = 8;
+  if (text.size() > 7 && equals_ignoring_case(text.data(), "http") && text.substr(4, 3) == "://") begin = 7;
+  if (text.size() > 8 && equals_ignoring_case(text.data(), "https") && text.substr(5, 3) == "://") begin = 8;
   if (begin == 0) return fail(400, "the target is neither a path nor an http URL");
   const std::size_t slash = std::min(text.find('/', begin), text.size());
   const std::string_view authority = text.substr(begin, slash - begin);
@@ -302,21 +322,20 @@ RequestParser::Step RequestParser::absolute_form(std::string_view input) {
   has_target_host_ = true;
   path_is_empty_ = slash == text.size();
   path_ = {path_.begin + narrow(slash), narrow(text.size() - slash)};
-  return Step::kGoOn;
+  return State::kVersion;
 }
 
-RequestParser::Step RequestParser::version(std::string_view input) {
-  if (input.substr(token_).starts_with("HTTP/1.1\r\n")) {
-    position_ = token_ + 10;
-    state_ = State::kFieldStart;
-    return Step::kGoOn;
+inline RequestParser::State RequestParser::version(Scan& scan) {
+  if (has_prefix_at(scan.input, scan.at, "HTTP/1.1\r\n")) {
+    scan.at += 10;
+    return State::kFieldStart;
   }
-  return version_checked(input);
+  return version_checked(scan);
 }
 
-RequestParser::Step RequestParser::version_checked(std::string_view input) {
+RequestParser::State RequestParser::version_checked(Scan& scan) {
   constexpr std::string_view kForm = "HTTP/1.x\r\n";
-  const std::string_view text = input.substr(token_, kForm.size());
+  const std::string_view text = scan.input.substr(scan.at, kForm.size());
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (i == 7 ? (c >= '0' && c <= '9') : c == kForm[i]) continue;
@@ -324,61 +343,60 @@ RequestParser::Step RequestParser::version_checked(std::string_view input) {
     if (i == 8 && c == '\n') return fail(400, "a line ends in LF alone");
     return fail(400, "the request line does not end in a space, HTTP/1.1 and CRLF");
   }
-  if (text.size() < kForm.size()) return Step::kNeedMore;
+  if (text.size() < kForm.size()) return State::kWait;
   // A later minor version speaks 1.1 to who does not know it (RFC 9110 2.5).
   minor_version_ = text[7] == '0' ? 0 : 1;
-  position_ = token_ + narrow(kForm.size());
-  state_ = State::kFieldStart;
-  return Step::kGoOn;
+  scan.at += narrow(kForm.size());
+  return State::kFieldStart;
 }
 
-RequestParser::Step RequestParser::field_start(std::string_view input) {
-  if (position_ == input.size()) return Step::kNeedMore;
-  const char c = input[position_];
+inline RequestParser::State RequestParser::field_start(Scan& scan) {
+  if (scan.at == scan.input.size()) return State::kWait;
+  const char c = scan.input[scan.at];
   if (c == '\r') {
-    if (input.size() - position_ < 2) return Step::kNeedMore;
-    if (input[position_ + 1] != '\n') return fail(400, "a CR is not followed by LF");
-    position_ += 2;
+    if (scan.input.size() - scan.at < 2) return State::kWait;
+    if (scan.input[scan.at + 1] != '\n') return fail(400, "a CR is not followed by LF");
+    scan.at += 2;
     return head_end();
   }
   if (is_blank(c)) return fail(400, "a header line begins with a space");
   if (c == '\n') return fail(400, "a line ends in LF alone");
   if (field_count_ == kMaxFields) return fail(431, "the request has more than 100 header fields");
   ++field_count_;
-  token_ = position_;
-  state_ = State::kName;
-  return Step::kGoOn;
+  scan.token = scan.at;
+  return State::kName;
 }
 
-RequestParser::Step RequestParser::name(std::string_view input) {
-  const std::size_t end = skip(input, position_, kTokenBit);
-  position_ = narrow(end);
-  if (end == input.size()) return Step::kNeedMore;
-  if (input[end] != ':' || end == token_) {
-    if (is_blank(input[end])) return fail(400, "a space stands within or behind a header's name");
-    if (input[end] == '\r' || input[end] == '\n') return fail(400, "a header line has no colon");
-    return fail(400, "a header's name is empty or has a character that no name may have");
-  }
-  field_ = classify(input.substr(token_, end - token_));
-  token_ = position_ = narrow(end + 1);
-  state_ = State::kValue;
-  return Step::kGoOn;
+inline RequestParser::State RequestParser::name(Scan& scan) {
+  const std::size_t end = skip(scan.input, scan.at, kTokenBit);
+  scan.at = narrow(end);
+  if (end == scan.input.size()) return State::kWait;
+  if (scan.input[end] != ':' || end == scan.token) return name_failure(scan.input[end]);
+  field_ = classify({scan.input.data() + scan.token, end - scan.token});
+  scan.token = scan.at = narrow(end + 1);
+  return State::kValue;
 }
 
-RequestParser::Step RequestParser::value(std::string_view input) {
-  const std::size_t end = skip_value(input, position_);
-  position_ = narrow(end);
-  if (end == input.size()) return Step::kNeedMore;
+RequestParser::State RequestParser::name_failure(char c) {
+  if (is_blank(c)) return fail(400, "a space stands within or behind a header's name");
+  if (c == '\r' || c == '\n') return fail(400, "a header line has no colon");
+  return fail(400, "a header's name is empty or has a character that no name may have");
+}
+
+inline RequestParser::State RequestParser::value(Scan& scan) {
+  const std::string_view input = scan.input;
+  const std::size_t end = skip_value(input, scan.at);
+  scan.at = narrow(end);
+  if (end == input.size()) return State::kWait;
   if (input[end] != '\r') {
     return fail(400,
                 input[end] == '\n' ? "a line ends in LF alone" : "a header's value has a control character");
   }
-  if (input.size() - end < 2) return Step::kNeedMore;
+  if (input.size() - end < 2) return State::kWait;
   if (input[end + 1] != '\n') return fail(400, "a CR is not followed by LF");
-  position_ = narrow(end + 2);
-  state_ = State::kFieldStart;
-  if (field_ == Field::kOther) return Step::kGoOn;
-  std::size_t begin = token_;
+  scan.at = narrow(end + 2);
+  if (field_ == Field::kOther) return State::kFieldStart;
+  std::size_t begin = scan.token;
   std::size_t last = end;
   while (begin < last && is_blank(input[begin])) ++begin;
   while (begin < last && is_blank(input[last - 1])) --last;
@@ -388,47 +406,46 @@ RequestParser::Step RequestParser::value(std::string_view input) {
 RequestParser::Field RequestParser::classify(std::string_view name) {
   switch (name.size()) {
     case 4:
-      return equals_ignoring_case(name, "host") ? Field::kHost : Field::kOther;
+      return equals_ignoring_case(name.data(), "host") ? Field::kHost : Field::kOther;
     case 6:
-      if (equals_ignoring_case(name, "accept")) return Field::kAccept;
-      return equals_ignoring_case(name, "expect") ? Field::kExpect : Field::kOther;
+      if (equals_ignoring_case(name.data(), "accept")) return Field::kAccept;
+      return equals_ignoring_case(name.data(), "expect") ? Field::kExpect : Field::kOther;
     case 10:
-      return equals_ignoring_case(name, "connection") ? Field::kConnection : Field::kOther;
+      return equals_ignoring_case(name.data(), "connection") ? Field::kConnection : Field::kOther;
     case 13:
-      return equals_ignoring_case(name, "if-none-match") ? Field::kIfNoneMatch : Field::kOther;
+      return equals_ignoring_case(name.data(), "if-none-match") ? Field::kIfNoneMatch : Field::kOther;
     case 14:
-      return equals_ignoring_case(name, "content-length") ? Field::kContentLength : Field::kOther;
+      return equals_ignoring_case(name.data(), "content-length") ? Field::kContentLength : Field::kOther;
     case 17:
-      if (equals_ignoring_case(name, "transfer-encoding")) return Field::kTransferEncoding;
-      return equals_ignoring_case(name, "ringside-min-gtid") ? Field::kMinGtid : Field::kOther;
+      if (equals_ignoring_case(name.data(), "transfer-encoding")) return Field::kTransferEncoding;
+      return equals_ignoring_case(name.data(), "ringside-min-gtid") ? Field::kMinGtid : Field::kOther;
     case 20:
-      return equals_ignoring_case(name, "ringside-min-version") ? Field::kMinVersion : Field::kOther;
+      return equals_ignoring_case(name.data(), "ringside-min-version") ? Field::kMinVersion : Field::kOther;
     default:
       return Field::kOther;
   }
 }
 
-RequestParser::Step RequestParser::field(std::string_view input, Range range) {
+RequestParser::State RequestParser::field(std::string_view input, Range range) {
   const auto bit = static_cast<std::uint16_t>(1u << static_cast<unsigned>(field_));
   const bool is_repeated = (seen_ & bit) != 0;
-  const std::uint16_t seen = seen_;
   seen_ = static_cast<std::uint16_t>(seen_ | bit);
   const std::string_view text = range.in(input);
   switch (field_) {
     case Field::kOther:
-      return Step::kGoOn;
+      return State::kFieldStart;
     case Field::kHost:
       if (is_repeated) return fail(400, "there is more than one Host");
       return host(text, range);
     case Field::kConnection:
       connection(text);
-      return Step::kGoOn;
+      return State::kFieldStart;
     case Field::kIfNoneMatch:
       if_none_match_ = is_repeated ? Range() : range;
-      return Step::kGoOn;
+      return State::kFieldStart;
     case Field::kAccept:
       accept_ = is_repeated ? Range() : range;
-      return Step::kGoOn;
+      return State::kFieldStart;
     case Field::kContentLength:
       if (is_repeated) return fail(400, "there is more than one Content-Length");
       return content_length(text);
@@ -437,26 +454,26 @@ RequestParser::Step RequestParser::field(std::string_view input, Range range) {
     case Field::kExpect:
       if (!is_word(text, "100-continue")) return fail(417, "only the expectation 100-continue is known");
       expects_continue_ = true;
-      return Step::kGoOn;
+      return State::kFieldStart;
     case Field::kMinVersion:
-      return singleton(min_version_, seen & bit, range, "there is more than one Ringside-Min-Version");
+      return singleton(min_version_, is_repeated, range, "there is more than one Ringside-Min-Version");
     case Field::kMinGtid:
-      return singleton(min_gtid_, seen & bit, range, "there is more than one Ringside-Min-Gtid");
+      return singleton(min_gtid_, is_repeated, range, "there is more than one Ringside-Min-Gtid");
   }
-  return Step::kGoOn;
+  return State::kFieldStart;
 }
 
-RequestParser::Step RequestParser::singleton(Range& kept, std::uint16_t seen, Range range,
-                                             std::string_view reason) {
-  if (seen != 0) return fail(400, reason);
+RequestParser::State RequestParser::singleton(Range& kept, bool is_repeated, Range range,
+                                              std::string_view reason) {
+  if (is_repeated) return fail(400, reason);
   kept = range;
-  return Step::kGoOn;
+  return State::kFieldStart;
 }
 
-RequestParser::Step RequestParser::host(std::string_view text, Range range) {
+RequestParser::State RequestParser::host(std::string_view text, Range range) {
   if (!is_host(text)) return fail(400, "the Host is not valid");
   if (!has_target_host_) host_ = range;
-  return Step::kGoOn;
+  return State::kFieldStart;
 }
 
 void RequestParser::connection(std::string_view text) {
@@ -467,7 +484,7 @@ void RequestParser::connection(std::string_view text) {
   }
 }
 
-RequestParser::Step RequestParser::content_length(std::string_view text) {
+RequestParser::State RequestParser::content_length(std::string_view text) {
   constexpr std::size_t kMostDigits = 18;  // below 10^18: no overflow, and more than anybody sends
   if (text.empty() || text.size() > kMostDigits || !all_digits(text)) {
     return fail(400, "the Content-Length is not a number of bytes");
@@ -476,10 +493,10 @@ RequestParser::Step RequestParser::content_length(std::string_view text) {
   for (const char c : text) bytes = bytes * 10 + static_cast<unsigned>(c - '0');
   content_length_ = bytes;
   if (is_chunked_) return fail(400, "Content-Length and Transfer-Encoding contradict each other");
-  return Step::kGoOn;
+  return State::kFieldStart;
 }
 
-RequestParser::Step RequestParser::transfer_encoding(std::string_view text) {
+RequestParser::State RequestParser::transfer_encoding(std::string_view text) {
   constexpr auto kLengthBit = 1u << static_cast<unsigned>(Field::kContentLength);
   if ((seen_ & kLengthBit) != 0)
     return fail(400, "Content-Length and Transfer-Encoding contradict each other");
@@ -491,29 +508,29 @@ RequestParser::Step RequestParser::transfer_encoding(std::string_view text) {
     if (is_chunked_) return fail(400, "the transfer coding chunked is applied twice");
     is_chunked_ = true;
   }
-  return Step::kGoOn;
+  return State::kFieldStart;
 }
 
-RequestParser::Step RequestParser::head_end() {
+RequestParser::State RequestParser::head_end() {
   constexpr auto kHostSeen = 1u << static_cast<unsigned>(Field::kHost);
   if ((seen_ & kHostSeen) == 0 && minor_version_ != 0) return fail(400, "the Host is missing");
-  return Step::kComplete;
+  return State::kComplete;
 }
 
-RequestParser::Step RequestParser::fail(std::uint16_t status, std::string_view reason) {
-  state_ = State::kFailed;
+RequestParser::State RequestParser::fail(std::uint16_t status, std::string_view reason) {
   failure_ = {status, reason};
-  return Step::kFailed;
+  return State::kFailed;
 }
 
-ParseStatus RequestParser::finish(std::string_view input, Request& request) {
+void RequestParser::finish(const Scan& scan, Request& request) {
+  const std::string_view input = scan.input;
   request.method = method_;
   request.minor_version = minor_version_;
   request.keep_alive = !has_close_ && (minor_version_ != 0 || has_keep_alive_);
   request.is_chunked = is_chunked_;
   request.expects_continue = expects_continue_;
   request.content_length = content_length_;
-  request.head_bytes = position_;
+  request.head_bytes = scan.at;
   request.path = path_is_empty_ ? std::string_view("/") : path_.in(input);
   request.query = query_.in(input);
   request.host = host_.in(input);
@@ -522,7 +539,6 @@ ParseStatus RequestParser::finish(std::string_view input, Request& request) {
   request.min_version = min_version_.in(input);
   request.min_gtid = min_gtid_.in(input);
   reset();
-  return ParseStatus::kComplete;
 }
 
 }  // namespace ringside::http

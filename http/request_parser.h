@@ -83,9 +83,10 @@ class RequestParser {
     kFieldStart,
     kName,
     kValue,
-    kFailed
+    kComplete,
+    kFailed,
+    kWait,  // not a state to be in: the one before goes on with more bytes
   };
-  enum class Step : std::uint8_t { kGoOn, kNeedMore, kComplete, kFailed };
   enum class Field : std::uint8_t {
     kOther,
     kHost,
@@ -102,29 +103,38 @@ class RequestParser {
   struct Range {
     std::uint32_t begin = 0;
     std::uint32_t size = 0;
-    std::string_view in(std::string_view input) const { return input.substr(begin, size); }
+    // Precondition: it was taken from this input, or from a shorter form of it.
+    std::string_view in(std::string_view input) const { return {input.data() + begin, size}; }
+  };
+  // One call's way through the input, kept apart from the members so that it can live in registers.
+  struct Scan {
+    std::string_view input;
+    std::uint32_t at;     // up to here the state has looked
+    std::uint32_t token;  // where the part being read began
   };
 
-  Step start(std::string_view input);
-  Step method(std::string_view input);
-  Step path(std::string_view input);
-  Step query(std::string_view input);
-  Step target_end(std::string_view input);
-  Step absolute_form(std::string_view input);
-  Step version(std::string_view input);
-  Step version_checked(std::string_view input);
-  Step field_start(std::string_view input);
-  Step name(std::string_view input);
-  Step value(std::string_view input);
-  Step field(std::string_view input, Range range);
-  Step host(std::string_view text, Range range);
-  Step content_length(std::string_view text);
-  Step transfer_encoding(std::string_view text);
-  Step singleton(Range& kept, std::uint16_t seen, Range range, std::string_view reason);
+  // Each looks on from scan.at and gives the state to go on with.
+  State start(Scan& scan);
+  State method(Scan& scan);
+  State path(Scan& scan);
+  State query(Scan& scan);
+  State target_end(Scan& scan, bool has_query);
+  State absolute_form(std::string_view input);
+  State version(Scan& scan);
+  State version_checked(Scan& scan);
+  State field_start(Scan& scan);
+  State name(Scan& scan);
+  State value(Scan& scan);
+  State field(std::string_view input, Range range);
+  State host(std::string_view text, Range range);
+  State content_length(std::string_view text);
+  State transfer_encoding(std::string_view text);
+  State singleton(Range& kept, bool is_repeated, Range range, std::string_view reason);
   void connection(std::string_view text);
-  Step head_end();
-  Step fail(std::uint16_t status, std::string_view reason);
-  ParseStatus finish(std::string_view input, Request& request);
+  State head_end();
+  State fail(std::uint16_t status, std::string_view reason);
+  State name_failure(char c);
+  void finish(const Scan& scan, Request& request);
 
   static Field classify(std::string_view name);
 
@@ -141,8 +151,8 @@ class RequestParser {
   std::uint16_t seen_ = 0;        // a bit for each Field that has come
   bool has_target_host_ = false;  // absolute form: the field's value does not count
   bool path_is_empty_ = false;    // absolute form without a path: it is "/"
-  std::uint32_t position_ = 0;    // up to here the state has looked
-  std::uint32_t token_ = 0;       // where the part being read began
+  std::uint32_t position_ = 0;    // Scan's, between calls
+  std::uint32_t token_ = 0;
   std::uint64_t content_length_ = 0;
   Range path_, query_, host_, if_none_match_, accept_, min_version_, min_gtid_;
   ParseFailure failure_;
