@@ -11,6 +11,8 @@
 #include <memory>
 #include <mutex>
 
+#include "base/utf8.h"
+
 namespace ringside {
 namespace {
 
@@ -45,24 +47,6 @@ spdlog::level::level_enum to_spdlog(LogLevel level) {
   RINGSIDE_ASSERT(false);
 }
 
-// The length of the well-formed UTF-8 sequence that `text` begins with, or 0.
-std::size_t sequence_length(std::string_view text) {
-  const auto at = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const auto follows = [&](std::size_t i) { return (at(i) & 0xc0u) == 0x80u; };
-  const unsigned first = at(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xc2 && first <= 0xdf) return follows(1) ? 2 : 0;
-  if (first >= 0xe0 && first <= 0xef) {
-    const bool in_range = (first != 0xe0 || at(1) >= 0xa0) && (first != 0xed || at(1) < 0xa0);
-    return in_range && follows(1) && follows(2) ? 3 : 0;
-  }
-  if (first >= 0xf0 && first <= 0xf4) {
-    const bool in_range = (first != 0xf0 || at(1) >= 0x90) && (first != 0xf4 || at(1) < 0x90);
-    return in_range && follows(1) && follows(2) && follows(3) ? 4 : 0;
-  }
-  return 0;
-}
-
 enum class Quotes { kEscape, kKeep };
 
 // A JSON string's inside, of whatever bytes: what is not UTF-8 becomes U+FFFD, so that the line stays
@@ -71,7 +55,7 @@ void append_escaped(std::string& out, std::string_view text, Quotes quotes) {
   constexpr char kHex[] = "0123456789abcdef";
   while (!text.empty()) {
     const auto byte = static_cast<unsigned char>(text[0]);
-    const std::size_t length = sequence_length(text);
+    const std::size_t length = utf8_sequence_length(text);
     if (length == 0) {
       out += "\\ufffd";
     } else if (quotes == Quotes::kEscape && (byte == '"' || byte == '\\')) {

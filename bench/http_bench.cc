@@ -16,7 +16,7 @@
 namespace ringside::http {
 namespace {
 
-// 80 bytes: the shortest head that a load generator sends.
+// 79 bytes: about the shortest head that a load generator sends.
 constexpr std::string_view kShortGet =
     "GET /v1/products/123456 HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAccept: text/json;a\r\n\r\n";
 

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/utf8.h"
 #include "http/target.h"
 
 #if defined(__SSE2__)
@@ -96,7 +97,11 @@ void put_lossy(std::string_view bytes, Out& out) {
   put(out, "\"");
   while (!bytes.empty()) {
     std::size_t good = 0;
-    while (const std::size_t length = utf8_sequence_length(bytes.substr(good))) good += length;
+    while (good < bytes.size()) {
+      const std::size_t length = utf8_sequence_length(bytes.substr(good));
+      if (length == 0) break;
+      good += length;
+    }
     put_escaped(bytes.substr(0, good), out);
     bytes.remove_prefix(good);
     if (bytes.empty()) break;

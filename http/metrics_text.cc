@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "base/assert.h"
-#include "http/target.h"
+#include "base/utf8.h"
 
 namespace ringside::http {
 namespace {

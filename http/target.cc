@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/bytes.h"
+#include "base/utf8.h"
 
 namespace ringside::http {
 namespace {
@@ -219,21 +220,6 @@ DecodeStatus percent_decode(std::string_view raw, PlusMeans plus, std::span<char
   }
   decoded = {buffer.data(), size};
   return DecodeStatus::kOk;
-}
-
-std::size_t utf8_sequence_length(std::string_view text) {
-  const auto at = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const auto follows = [&](std::size_t i) { return (at(i) & 0xc0u) == 0x80u; };
-  const unsigned first = at(0);
-  if (first < 0x80) return text.empty() ? 0 : 1;
-  if (first < 0xc2) return 0;
-  if (first < 0xe0) return follows(1) ? 2 : 0;
-  if (first < 0xf0) {
-    if ((first == 0xe0 && at(1) < 0xa0) || (first == 0xed && at(1) > 0x9f)) return 0;
-    return follows(1) && follows(2) ? 3 : 0;
-  }
-  if (first > 0xf4 || (first == 0xf0 && at(1) < 0x90) || (first == 0xf4 && at(1) > 0x8f)) return 0;
-  return follows(1) && follows(2) && follows(3) ? 4 : 0;
 }
 
 bool is_valid_utf8(std::string_view text) {

@@ -35,10 +35,8 @@ enum class PlusMeans : std::uint8_t { kPlus, kSpace };
 DecodeStatus percent_decode(std::string_view raw, PlusMeans plus, std::span<char> buffer,
                             std::string_view& decoded);
 
-// RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
+// What is_utf8() of base/utf8.h says, eight bytes at a time where they are ASCII: for the hot path.
 bool is_valid_utf8(std::string_view text);
-// The length (1 to 4) of the well-formed sequence that `text` begins with; 0 when it begins with none.
-std::size_t utf8_sequence_length(std::string_view text);
 
 // A path's segments, still percent-encoded: "/" has none, "/v1/a/" has three with the last one empty.
 inline constexpr std::size_t kMaxSegments = 4;
