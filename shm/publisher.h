@@ -17,6 +17,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -78,6 +80,8 @@ class BasicPublisher {
   const Catalogue& catalogue() const;
   // The incarnation that serves this name now; nullptr when the name is unknown or quarantined.
   const Table* live_table(std::string_view name) const;
+  // All quarantined names with their reasons.
+  const std::map<std::string, std::string, std::less<>>& quarantined() const;
   // Why the name is quarantined, or nullptr.
   const std::string* quarantine_reason(std::string_view name) const;
 

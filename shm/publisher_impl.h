@@ -540,6 +540,10 @@ const std::string* BasicPublisher<Memory>::quarantine_reason(std::string_view na
   return found == impl_->quarantined.end() ? nullptr : &found->second;
 }
 template <class Memory>
+const std::map<std::string, std::string, std::less<>>& BasicPublisher<Memory>::quarantined() const {
+  return impl_->quarantined;
+}
+template <class Memory>
 BasicRingWriter<Memory>& BasicPublisher<Memory>::ring() {
   return *impl_->ring;
 }

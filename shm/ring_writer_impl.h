@@ -17,6 +17,11 @@
 
 namespace ringside::shm {
 
+// The number in an epoch directory's name, which its header does not have before it is put in force.
+inline Epoch epoch_of(const std::string& directory) {
+  return Epoch(std::strtoull(directory.c_str() + directory.size() - 16, nullptr, 16));
+}
+
 // One reader slot as the writer sees it.
 struct ReaderWatch {
   MappedFile file;
@@ -284,8 +289,7 @@ template <class Memory>
 Result<void> BasicRingWriter<Memory>::activate(BasicRingWriter* previous) {
   Impl& self = *impl_;
   const Epoch epoch = self.view.epoch();
-  const std::string name = self.view.directory();
-  const std::uint64_t number = std::strtoull(name.c_str() + name.size() - 16, nullptr, 16);
+  const std::uint64_t number = epoch_of(self.view.directory()).value();
   if (epoch.value() == 0) Memory::store_seq_cst(&self.header().epoch, number);  // N3
   RINGSIDE_TRY(set_current_epoch(self.path, Epoch(number)));                    // N4
   if (previous != nullptr) {                                                    // N5
@@ -298,7 +302,11 @@ Result<void> BasicRingWriter<Memory>::activate(BasicRingWriter* previous) {
 template <class Memory>
 BasicRingWriter<Memory>::BasicRingWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 template <class Memory>
-BasicRingWriter<Memory>::~BasicRingWriter() = default;
+BasicRingWriter<Memory>::~BasicRingWriter() {
+  // An epoch that was never put in force is of no use to anybody. A failure leaves it to the next open().
+  const std::string& where = impl_->view.directory();
+  if (epoch().value() == 0 && !remove_epoch(impl_->path, epoch_of(where))) return;
+}
 
 // ---------------------------------------------------------------------- slots and chunks
 

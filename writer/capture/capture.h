@@ -1,0 +1,134 @@
+// Capture: keeps the ring equal to the source. One thread that alone owns the ring: it checks the source, takes the
+// snapshot, follows the binlog, loads tables anew when their definition changes, and starts over where it must.
+//
+//          ┌──────────────── lost connection, server gone ───────────────┐
+//          ▼                                                             │
+//   connect, check ──► (no ring, or lost history: snapshot into a ──► stream ──► load a table anew
+//          ▲            new epoch, then switch to it)                    │         between transactions
+//          └── pause while the ring is full ◄────────────────────────────┘
+//
+// Threads: run() in one thread of its own; stop() and status() from any.
+// Ownership: owns publisher, connection and stream; borrows tracker and schema view.
+// Errors: run() returns when it was stopped, or with an Error that an operator must see to (settings that do not allow
+// exact capture, a ring of another writer). Everything that may pass is tried again.
+// Limits: retries wait 50 ms to 5 s, doubling.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/config.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "shm/layout.h"
+#include "shm/publisher.h"
+#include "writer/capture/event_applier.h"
+#include "writer/commands/command_tracker.h"
+#include "writer/commands/schema_view.h"
+#include "writer/source/binlog_stream.h"
+#include "writer/source/snapshot.h"
+
+namespace ringside::writer {
+
+// What /status and /metrics show of capture. A copy, at most kStatusInterval old.
+struct CaptureStatus {
+  shm::CaptureState state = shm::CaptureState::kStarting;
+  std::string reason;  // why it is not streaming, for people; empty while it is
+  Epoch epoch;
+  Version version;
+  std::string gtid;
+  Version newest_seen;  // begun to arrive
+  std::uint64_t source_alive_ns = 0;  // CLOCK_MONOTONIC of the source's last sign of life
+  ApplierCounters counters;
+  std::map<std::string, std::uint64_t> reconnects;  // by reason
+  std::uint64_t snapshots = 0;       // whole ones, each a new epoch
+  std::uint64_t table_loads = 0;     // of tables whose definition changed
+  std::uint64_t snapshot_rows = 0;   // of the last whole snapshot
+  std::uint64_t snapshot_ns = 0;     // and how long it took
+  std::uint64_t readers_evicted = 0;
+  std::uint64_t spilled_bytes = 0;
+  shm::RingUsage ring;
+  std::vector<shm::ReaderStatus> readers;
+  std::vector<shm::TableUsage> tables;
+  std::vector<std::pair<std::string, std::string>> quarantined;  // name, reason
+};
+
+class Capture {
+ public:
+  struct Dependencies {
+    CommandTracker* tracker = nullptr;
+    SchemaView* schema = nullptr;
+    // The source's history id (16 bytes as 32 hex digits). `renew`: the history was lost, make a new one. May block.
+    std::function<Result<std::string>(bool renew)> history;
+  };
+
+  // `ring_lock`: from shm::lock_ring.
+  Capture(const Config& config, UniqueFd ring_lock, Dependencies dependencies);
+  ~Capture();
+  Capture(const Capture&) = delete;
+  Capture& operator=(const Capture&) = delete;
+
+  Result<void> run();
+  void stop();
+  CaptureStatus status() const;
+
+ private:
+  static constexpr std::uint64_t kTickNs = 100'000'000;
+
+  enum class Next : std::uint8_t { kGoOn, kReconnect, kNewEpoch, kStop };
+
+  Result<void> connect_once();
+  Result<void> load_new_epoch();
+  Result<void> load_tables(Snapshot& snapshot, shm::Publisher& target, const std::set<std::string>* only,
+                           PendingSwitch& loaded);
+  Result<void> fill_table(Snapshot& snapshot, shm::Publisher& target, const shm::Table& table, PendingSwitch& loaded);
+  Result<void> reload(std::set<std::string> names);
+  Result<Next> follow();
+  Result<Next> handle_packet(const BinlogStream::Packet& packet);
+  Result<Next> handle_outcome(EventApplier::Outcome outcome);
+  Result<Next> wait_for_room();
+  Result<Next> stream_ended(bool in_order);
+  void make_applier();
+  void publish_schema();
+  void tick();
+  void set_state(shm::CaptureState state, std::string reason);
+  void wait(std::uint64_t ns);
+  bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
+  template <class Source>
+  void set_interruptible(Source* source);
+
+  Config config_;
+  UniqueFd ring_lock_;
+  Dependencies dependencies_;
+  shm::PublisherOptions publisher_options_;
+
+  // Owned by run()'s thread.
+  std::unique_ptr<shm::Publisher> publisher_;  // the epoch in force; null before the first
+  std::unique_ptr<shm::Publisher> fresh_;      // an epoch that open() made, to be loaded
+  std::unique_ptr<EventApplier> applier_;
+  std::unique_ptr<BinlogStream> stream_;
+  std::string history_;
+  std::string new_epoch_reason_;  // not empty: the next connection loads a new epoch
+  bool history_was_lost_ = false;
+  bool reload_quarantined_ = false;
+  std::uint64_t next_tick_ns_ = 0;
+  std::uint64_t alive_ns_ = 0;
+
+  // stop(): a flag for run(), and what it may be blocked in.
+  std::atomic<bool> stopping_{false};
+  UniqueFd stop_event_;  // eventfd, readable once stopping
+  std::mutex interrupt_mutex_;
+  std::function<void()> interrupt_;  // under interrupt_mutex_
+
+  mutable std::mutex status_mutex_;
+  CaptureStatus status_;  // under status_mutex_
+};
+
+}  // namespace ringside::writer
