@@ -1,0 +1,89 @@
+// Snapshot: all tables as they stood after one transaction, whose GTID is known.
+//
+// MariaDB: START TRANSACTION WITH CONSISTENT SNAPSHOT opens the read view and fixes the binlog position it
+// belongs to; BINLOG_GTID_POS makes a GTID of that. No lock is taken. The schema is read before the view is
+// opened and after it; a difference means a DDL in between, and the whole is tried again. While a table is
+// read, its metadata lock holds every DDL off; before the lock is let go (a savepoint per table, so that no
+// ALTER waits longer than one table's reading) the schema is read once more. So rows are never decoded by a
+// definition that was not theirs.
+//
+// Threads: one, except interrupt().   Ownership: owns the connection; a RowBuilder belongs to the snapshot.
+// Errors: an Error ends the snapshot. What concerns one table only is a TableRead, and the others go on.
+// Limits: options.max_value_bytes; options.attempts.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/config.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "shm/record.h"
+#include "shm/schema.h"
+#include "writer/source/connection.h"
+
+namespace ringside::writer {
+
+struct SnapshotOptions {
+  unsigned attempts = 10;                               // of opening it without a DDL in between
+  std::size_t max_value_bytes = std::size_t{64} << 20;  // one value as the server has it
+  ConnectionOptions connection;
+};
+
+struct TableRead {
+  enum class Outcome : std::uint8_t {
+    kComplete,
+    kChanged,  // a DDL came after the snapshot was opened: the stream brings it; take a new snapshot of this
+               // table
+    kRefused,  // a row cannot be shown exactly: quarantine the table
+  };
+  Outcome outcome = Outcome::kComplete;
+  std::string reason;  // unless kComplete
+  std::uint64_t rows = 0;
+};
+
+class Snapshot {
+ public:
+  // Called once a row, in no particular order, with every value and the normalised key set. An error ends the
+  // snapshot.
+  using RowSink = std::function<Result<void>(shm::RowBuilder& row)>;
+
+  // Connects and opens the read view. kBusy when DDL kept coming in between.
+  static Result<std::unique_ptr<Snapshot>> open(const MysqlConfig& config, const SnapshotOptions& options);
+  Snapshot(const Snapshot&) = delete;
+  Snapshot& operator=(const Snapshot&) = delete;
+
+  // Everything up to here is in the snapshot and nothing later: "0-1-42", "" before the first transaction.
+  const std::string& position() const { return position_; }
+  Version version() const { return version_; }
+  // All chosen tables, quarantined ones with their reason (schema.h).
+  const std::vector<shm::Table>& tables() const { return tables_; }
+
+  // Preconditions: a table of tables() (its id and state may have been set since) that was not quarantined.
+  Result<TableRead> read_table(const shm::Table& table, const RowSink& sink);
+
+  // Any thread: ends a blocking call and every later one with kUnavailable.
+  void interrupt() { connection_->interrupt(); }
+
+ private:
+  Snapshot(std::unique_ptr<Connection> connection, const MysqlConfig& config, const SnapshotOptions& options);
+
+  Result<void> open_read_view();
+  Result<void> read_position();
+  Result<TableRead> read_rows(const shm::Table& table, const RowSink& sink);
+  Result<bool> is_unchanged(const shm::Table& table);
+
+  std::unique_ptr<Connection> connection_;
+  MysqlConfig config_;
+  SnapshotOptions options_;
+  std::string position_;
+  Version version_;
+  std::vector<shm::Table> tables_;
+  shm::RowBuilder row_;
+};
+
+}  // namespace ringside::writer
