@@ -17,13 +17,14 @@ inline constexpr std::size_t kMaxDetailBytes = 1024;
 
 struct Answer {
   unsigned status = 200;
-  bool is_problem = false;     // application/problem+json instead of application/json
-  std::string body;            // JSON
-  unsigned retry_after_s = 0;  // 0: no Retry-After
-  std::string location;        // of a created row; empty: none
-  std::string_view allow;      // of a 405
-  bool ask_for_token = false;  // WWW-Authenticate: Bearer
-  bool close = false;          // end the connection after this answer
+  bool is_problem = false;        // application/problem+json instead of application/json
+  std::string body;               // JSON
+  unsigned retry_after_s = 0;     // 0: no Retry-After
+  std::string location;           // of a created row; empty: none
+  std::string_view content_type;  // empty: JSON, or a problem
+  std::string_view allow;         // of a 405
+  bool ask_for_token = false;     // WWW-Authenticate: Bearer
+  bool close = false;             // end the connection after this answer
 };
 
 // The type's last part: "urn:ringside:problem:duplicate-key".
@@ -53,8 +54,5 @@ Answer bad_value(std::string_view column, std::string detail, int mysql_error = 
 // 503: nothing was changed; come again.
 Answer unavailable(std::string_view type, std::string_view title, std::string detail, unsigned retry_after_s,
                    int mysql_error = 0);
-
-// `text`, which is UTF-8, as a JSON string literal.
-void append_json_string(std::string_view text, std::string& out);
 
 }  // namespace ringside::writer
