@@ -44,5 +44,19 @@ TEST(Publisher, RecordsBehindAJumboRecordAreFound) {
   EXPECT_EQ(mirror_of(writer.options().ring).table("items")->at(item_key(2)), json_text("changed again"));
 }
 
+TEST(Publisher, AJumboRecordThatFitsTheSlackOfTheOneBeforeLeavesTheNextItsOwnSegment) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  // Segments are 16,384 bytes. The first record leaves its third slot nearly empty; the second is just too
+  // large for an empty segment (checkpoint and end take 128 bytes) and fits there; the third needs three slots.
+  const auto bytes_for = [](std::size_t record) { return record - kRecordHeaderBytes - 8 - 4 - 3; };
+  ASSERT_TRUE(writer.insert(1, filler(bytes_for(2 * 16384 - 120))));
+  ASSERT_TRUE(writer.insert(2, filler(bytes_for(16384 - 104))));
+  ASSERT_TRUE(writer.insert(3, filler(bytes_for(3 * 16384 - 512))));
+  ASSERT_TRUE(writer.commit(2));
+  EXPECT_EQ(mirror_of(writer.options().ring).table("items")->size(), 3u);
+}
+
 }  // namespace
 }  // namespace ringside::shm
