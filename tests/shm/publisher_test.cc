@@ -58,5 +58,22 @@ TEST(Publisher, AJumboRecordThatFitsTheSlackOfTheOneBeforeLeavesTheNextItsOwnSeg
   EXPECT_EQ(mirror_of(writer.options().ring).table("items")->size(), 3u);
 }
 
+TEST(Publisher, AReasonOfAnyBytesLeavesTheCatalogueReadable) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  // 4,096 bytes would cut the last character in two; and \xff occurs in no UTF-8 text.
+  ASSERT_TRUE(writer->quarantine("items", "\xff" + std::string(4094, 'r') + "\xc3\xa9"));
+  ASSERT_TRUE(writer.try_commit(2));
+  writer->new_table(items_table("others"));
+  ASSERT_TRUE(writer.try_commit(3));
+  const auto catalogue = writer->ring().read_catalogue();
+  ASSERT_TRUE(catalogue) << why(catalogue);
+  ASSERT_TRUE(writer.open());
+  EXPECT_FALSE(writer->is_fresh()) << writer->why_fresh();
+  ASSERT_NE(writer->quarantine_reason("items"), nullptr);
+  EXPECT_TRUE(writer->quarantine_reason("items")->starts_with("\xef\xbf\xbdrrr"));
+}
+
 }  // namespace
 }  // namespace ringside::shm
