@@ -5,24 +5,33 @@
 
 #include <algorithm>
 #include <iterator>
+#include <unordered_set>
 
+#include "base/utf8.h"
 #include "shm/record.h"
 
 namespace ringside::shm {
 namespace {
 
+constexpr std::string_view kReplacement = "\xef\xbf\xbd";
+
 void append_string(std::string& out, std::string_view text) {
   out.push_back('"');
-  for (const char c : text) {
+  while (!text.empty()) {
+    const char c = text.front();
     const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
+    const std::size_t length = utf8_sequence_length(text);
+    if (length == 0) {
+      out += kReplacement;
+    } else if (c == '"' || c == '\\') {
       out.push_back('\\');
       out.push_back(c);
     } else if (byte < 0x20) {
       fmt::format_to(std::back_inserter(out), "\\u{:04x}", byte);
     } else {
-      out.push_back(c);
+      out.append(text.substr(0, length));
     }
+    text.remove_prefix(std::max<std::size_t>(length, 1));
   }
   out.push_back('"');
 }
@@ -99,10 +108,34 @@ class Fields {
     if (object_[name].get_string().get(value) != simdjson::SUCCESS) fail(name);
     return std::string(value);
   }
-  simdjson::dom::array array(const char* name) {
+  // The objects of an array; none, and failed, when it is missing or holds anything else.
+  std::vector<simdjson::dom::object> objects(const char* name) {
+    std::vector<simdjson::dom::object> all;
     simdjson::dom::array value;
-    if (object_[name].get_array().get(value) != simdjson::SUCCESS) fail(name);
-    return value;
+    if (object_[name].get_array().get(value) != simdjson::SUCCESS) {
+      fail(name);
+      return all;
+    }
+    for (const simdjson::dom::element element : value) {
+      simdjson::dom::object each;
+      if (element.get_object().get(each) != simdjson::SUCCESS) fail(name);
+      all.push_back(each);
+    }
+    return failed_.empty() ? all : std::vector<simdjson::dom::object>();
+  }
+  std::vector<std::string> texts(const char* name) {
+    std::vector<std::string> all;
+    simdjson::dom::array value;
+    if (object_[name].get_array().get(value) != simdjson::SUCCESS) {
+      fail(name);
+      return all;
+    }
+    for (const simdjson::dom::element element : value) {
+      std::string_view text;
+      if (element.get_string().get(text) != simdjson::SUCCESS) fail(name);
+      all.emplace_back(text);
+    }
+    return all;
   }
   template <class E>
   E choice(const char* name) {
@@ -138,13 +171,7 @@ Result<Column> parse_column(simdjson::dom::object object) {
   column.width = static_cast<std::uint32_t>(fields.number("width", 0xffffffffu));
   column.precision = static_cast<std::uint8_t>(fields.number("precision", 255));
   column.scale = static_cast<std::uint8_t>(fields.number("scale", 255));
-  if (fields.has("labels")) {
-    for (const simdjson::dom::element label : fields.array("labels")) {
-      std::string_view text;
-      if (label.get_string().get(text) != simdjson::SUCCESS) return malformed(column.name, "labels");
-      column.labels.emplace_back(text);
-    }
-  }
+  if (fields.has("labels")) column.labels = fields.texts("labels");
   if (!fields.failed().empty()) return malformed("column " + column.name, fields.failed());
   return column;
 }
@@ -158,18 +185,12 @@ Result<Table> parse_table(simdjson::dom::object object) {
   table.reason = fields.text("reason");
   table.key_name = fields.text("key_name");
   table.shape.id = ShapeId(static_cast<std::uint32_t>(fields.number("shape", 0xffffffffu)));
-  if (!fields.failed().empty()) return malformed("table " + table.name, fields.failed());
-  for (const simdjson::dom::element element : fields.array("columns")) {
-    simdjson::dom::object each;
-    if (element.get_object().get(each) != simdjson::SUCCESS)
-      return malformed("table " + table.name, "columns");
+  for (const simdjson::dom::object each : fields.objects("columns")) {
     RINGSIDE_ASSIGN(Column column, parse_column(each));
     table.shape.columns.push_back(std::move(column));
   }
   if (table.shape.columns.size() > kMaxColumns) return malformed("table " + table.name, "columns");
-  for (const simdjson::dom::element element : fields.array("key")) {
-    simdjson::dom::object each;
-    if (element.get_object().get(each) != simdjson::SUCCESS) return malformed("table " + table.name, "key");
+  for (const simdjson::dom::object each : fields.objects("key")) {
     Fields part(each);
     KeyColumn key;
     key.column = static_cast<std::uint32_t>(part.number("column", kMaxColumns));
@@ -181,6 +202,9 @@ Result<Table> parse_table(simdjson::dom::object object) {
     table.key.push_back(key);
   }
   if (!fields.failed().empty()) return malformed("table " + table.name, fields.failed());
+  if (table.name.empty()) return malformed("a table", "name");
+  if (table.id.value() == 0) return malformed("table " + table.name, "id");
+  if (table.shape.id.value() == 0) return malformed("table " + table.name, "shape");
   if (table.state != TableState::kQuarantined && table.key.empty())
     return malformed("table " + table.name, "key");
   return table;
@@ -200,6 +224,18 @@ const Table* Catalogue::find(std::string_view name) const {
     if (table.name == name && (newest == nullptr || newest->id < table.id)) newest = &table;
   }
   return newest;
+}
+
+std::string valid_utf8(std::string_view text, std::size_t max_bytes) {
+  std::string out;
+  while (!text.empty()) {
+    const std::size_t length = utf8_sequence_length(text);
+    const std::string_view next = length == 0 ? kReplacement : text.substr(0, length);
+    if (out.size() + next.size() > max_bytes) break;
+    out += next;
+    text.remove_prefix(std::max<std::size_t>(length, 1));
+  }
+  return out;
 }
 
 std::string catalogue_to_json(const Catalogue& catalogue) {
@@ -230,10 +266,10 @@ Result<Catalogue> parse_catalogue(std::string_view json) {
   catalogue.generation = fields.number("generation", ~std::uint64_t{0});
   catalogue.history = fields.text("history");
   catalogue.database = fields.text("database");
-  for (const simdjson::dom::element element : fields.array("tables")) {
-    simdjson::dom::object each;
-    if (element.get_object().get(each) != simdjson::SUCCESS) return malformed("the whole", "tables");
+  std::unordered_set<TableId> ids;
+  for (const simdjson::dom::object each : fields.objects("tables")) {
     RINGSIDE_ASSIGN(Table table, parse_table(each));
+    if (!ids.insert(table.id).second) return malformed("table " + table.name, "an id of its own");
     catalogue.tables.push_back(std::move(table));
   }
   if (!fields.failed().empty()) return malformed("the whole", fields.failed());

@@ -45,6 +45,10 @@ struct Catalogue {
 // The JSON text and back. parse: every index, width and name is checked, so that what comes out can be relied
 // on.
 std::string catalogue_to_json(const Catalogue& catalogue);
+// `text` as UTF-8 of at most `max_bytes`: U+FFFD for every byte that belongs to no well-formed sequence. For
+// texts of other people's making (a reason may quote what a server said), one byte of which would otherwise
+// make a whole catalogue unreadable; to_json does it with all of them.
+std::string valid_utf8(std::string_view text, std::size_t max_bytes);
 Result<Catalogue> parse_catalogue(std::string_view json);
 
 }  // namespace ringside::shm

@@ -73,17 +73,19 @@ class LogView {
 
  private:
   struct Known {
-    std::uint64_t generation = 0;  // 0: never seen
-    std::uint32_t run = 0;
+    std::uint64_t generation = 0;  // of the segment's first slot; 0: never seen
+    std::uint32_t run = 0;         // slots of the segment
+    std::uint32_t index = 0;  // of this slot in it: the records behind a jumbo one stand in its last slot
     bool mapped = false;
   };
 
-  // The known segment that holds a record at this address, and how many bytes there are up to its end.
-  const Known* locate(Address address, std::uint64_t& slot, std::uint64_t& room) const;
+  // The known segment that holds a record at this address: its first slot, and how many bytes there are up to
+  // its end.
+  const Known* locate(Address address, std::uint64_t& first_slot, std::uint64_t& room) const;
   // Still the contents that we know? A slot that was freed (generation + 1) keeps its bytes until it is
   // reused.
-  bool is_unchanged(std::uint64_t slot, const Known& known) const {
-    return Memory::load_acquire(&slot_entry(slot).generation) - known.generation <= 1;
+  bool is_unchanged(std::uint64_t first_slot, const Known& known) const {
+    return Memory::load_acquire(&slot_entry(first_slot).generation) - known.generation <= 1;
   }
   Result<void> map_chunk(std::uint64_t first_slot);
 
@@ -190,14 +192,15 @@ template <class Memory>
 Result<void> LogView<Memory>::know(const SlotInfo& slot) {
   if (known_.size() < slot.slot + slot.run) known_.resize(slot.slot + slot.run);
   if (!known_[slot.slot].mapped) RINGSIDE_TRY(map_chunk(slot.chunk_first));
+  // All of it must be mapped before any of it counts as readable.
   for (std::uint64_t s = slot.slot; s < slot.slot + slot.run; ++s) {
     if (s >= known_.size() || !known_[s].mapped) {
       return Error{ErrorKind::kCorrupt,
                    fmt::format("slot {} lies outside its chunk {}", s, slot.chunk_first)};
     }
-    // Only the first slot of a segment holds the beginnings of records.
-    known_[s].generation = s == slot.slot ? slot.generation : 0;
-    known_[s].run = s == slot.slot ? slot.run : 0;
+  }
+  for (std::uint32_t i = 0; i < slot.run; ++i) {
+    known_[slot.slot + i] = Known{slot.generation, slot.run, i, true};
   }
   return {};
 }
@@ -219,16 +222,16 @@ Result<void> LogView<Memory>::map_chunk(std::uint64_t first_slot) {
 }
 
 template <class Memory>
-const typename LogView<Memory>::Known* LogView<Memory>::locate(Address address, std::uint64_t& slot,
+const typename LogView<Memory>::Known* LogView<Memory>::locate(Address address, std::uint64_t& first_slot,
                                                                std::uint64_t& room) const {
   const std::uint64_t byte = address * 8;
-  slot = byte >> segment_shift_;
+  const std::uint64_t slot = byte >> segment_shift_;
   if (slot >= known_.size()) return nullptr;
   const Known& known = known_[slot];
-  const std::uint64_t offset = byte & (segment_bytes() - 1);
-  room = (std::uint64_t{known.run} << segment_shift_) - offset;
-  if (known.generation == 0 || room < kRecordHeaderBytes) return nullptr;
-  return &known;
+  if (known.generation == 0) return nullptr;
+  first_slot = slot - known.index;
+  room = (std::uint64_t{known.run - known.index} << segment_shift_) - (byte & (segment_bytes() - 1));
+  return room < kRecordHeaderBytes ? nullptr : &known;
 }
 
 template <class Memory>

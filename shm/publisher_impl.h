@@ -21,6 +21,7 @@ namespace ringside::shm {
 // In the flags of a buffered record, taken off before it is appended: what must be true of the row before.
 inline constexpr std::uint8_t kExpectPresent = 0x40;
 inline constexpr std::uint8_t kExpectAbsent = 0x80;
+inline constexpr std::size_t kMaxReasonBytes = 4096;
 
 template <class Memory>
 struct BasicPublisher<Memory>::Impl {
@@ -267,7 +268,8 @@ Result<void> BasicPublisher<Memory>::Impl::add_event(TableAction action, TableId
   header.type = RecordType::kTableEvent;
   header.table_id = id;
   // The generation is set when the record is appended: the catalogue is published just before.
-  return buffer.add(header, table_event_payload(TableEvent{action, 0, name, reason.substr(0, 4096)}));
+  return buffer.add(header,
+                    table_event_payload(TableEvent{action, 0, name, valid_utf8(reason, kMaxReasonBytes)}));
 }
 
 template <class Memory>

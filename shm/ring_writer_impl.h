@@ -403,14 +403,23 @@ Result<void> BasicRingWriter<Memory>::make_room(const RoomNeeded& needed) {
   }
   RINGSIDE_TRY(self.check_limit(slots, slots * self.segment_bytes()));
 
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    // Chunks made for an attempt that failed later are used first, when they are large enough.
-    if (i < self.ready_jumbos.size() && self.ready_jumbos[i].second >= runs[i]) continue;
+  // What an attempt before made and this one cannot use as it is becomes ordinary slots.
+  std::size_t fitting = 0;
+  while (fitting < std::min(runs.size(), self.ready_jumbos.size()) &&
+         self.ready_jumbos[fitting].second == runs[fitting]) {
+    ++fitting;
+  }
+  while (self.ready_jumbos.size() > fitting) {
+    const auto [first, run] = self.ready_jumbos.back();
+    self.ready_jumbos.pop_back();
+    for (std::uint64_t s = first + run; s-- > first;) self.free_slots.push_back(s);
+  }
+  for (std::size_t i = fitting; i < runs.size(); ++i) {
     const std::uint64_t first = self.chunk_slots;
     RINGSIDE_TRY(self.add_chunk(runs[i]));
     self.free_slots.resize(self.free_slots.size() -
                            runs[i]);  // add_chunk put them last: they are not singles
-    self.ready_jumbos.insert(self.ready_jumbos.begin() + static_cast<std::ptrdiff_t>(i), {first, runs[i]});
+    self.ready_jumbos.emplace_back(first, runs[i]);
   }
   while (self.free_slots.size() < singles) {
     RINGSIDE_TRY(self.add_chunk(self.options.chunk_bytes / self.segment_bytes()));
@@ -467,10 +476,14 @@ void BasicRingWriter<Memory>::Impl::next_segment(std::uint32_t run) {
     slot = free_slots.back();
     free_slots.pop_back();
   } else {
-    RINGSIDE_ASSERT(!ready_jumbos.empty() && ready_jumbos.front().second >= run);
-    slot = ready_jumbos.front().first;
-    run = ready_jumbos.front().second;
-    ready_jumbos.erase(ready_jumbos.begin());
+    // The first that is large enough: a jumbo record that fitted the slack of the one before has left its own
+    // behind. Nobody takes one that comes after his own, so everybody's own is there when his turn comes.
+    const auto ready = std::find_if(ready_jumbos.begin(), ready_jumbos.end(),
+                                    [&](const auto& each) { return each.second >= run; });
+    RINGSIDE_ASSERT(ready != ready_jumbos.end());
+    slot = ready->first;
+    run = ready->second;
+    ready_jumbos.erase(ready);
   }
   const std::uint64_t start = segment.start_position + segment.run * segment_bytes();
   // The generation that take_slot is about to store: the end record is part of the old segment and goes there

@@ -1,5 +1,8 @@
-// What tests of the ring share: a ring of small segments in a directory of its own on /dev/shm, and a
-// one-table schema whose rows carry their own proof.
+// What tests of the ring share: a ring of small segments in a directory of its own on /dev/shm, a one-table
+// schema, a writer that can be closed and opened again, and the mirror that a reader builds from the log.
+//
+// Threads: one.   Ownership: a RingDirectory removes its files.   Errors: gtest expectations.
+// Limits: none of its own.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -7,9 +10,13 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/bytes.h"
 #include "shm/publisher.h"
@@ -89,6 +96,221 @@ inline RowBuilder& build_item(RowBuilder& row, std::uint64_t id, std::string_vie
   const std::string key = item_key(id);
   row.set_key(as_bytes(key));
   return row;
+}
+
+inline std::string json_text(std::string_view text) {
+  return '"' + std::string(text) + '"';
+}
+
+// A Result's error for a failed expectation.
+template <class T>
+std::string why(const Result<T>& result) {
+  return result ? std::string("no error") : result.error().message;
+}
+
+// What a reader would serve, made by the log's records in order, as docs/ring-format.md has it.
+class Mirror {
+ public:
+  using Rows = std::map<std::string, std::string>;  // normalised key → second column's JSON
+
+  void apply(const Record& record) {
+    const RecordHeader& header = record.header;
+    switch (header.type) {
+      case RecordType::kRow:
+      case RecordType::kRelocation: {
+        RowView row;
+        ASSERT_TRUE(RowView::parse(header, record.bytes, row));
+        ASSERT_TRUE(row.offsets_are_valid());
+        rows_[header.table_id.value()][std::string(row.key())] = row.value(1);
+        ++rows_since_commit_;
+        return;
+      }
+      case RecordType::kTombstone:
+        rows_[header.table_id.value()].erase(
+            std::string(as_text(record.bytes.subspan(kRecordHeaderBytes, header.key_bytes))));
+        ++rows_since_commit_;
+        return;
+      case RecordType::kTableEvent:
+        return apply_event(record);
+      case RecordType::kCommit: {
+        Commit commit;
+        ASSERT_TRUE(parse_commit(header, record.bytes, commit));
+        EXPECT_EQ(commit.row_count, rows_since_commit_);
+        rows_since_commit_ = 0;
+        ++commits;
+        if ((header.flags & kLoadBatch) == 0) {
+          EXPECT_GE(header.version, version);
+          version = header.version;
+          gtid = commit.gtid;
+        }
+        return;
+      }
+      case RecordType::kCheckpoint: {
+        Checkpoint checkpoint;
+        ASSERT_TRUE(parse_checkpoint(header, record.bytes, checkpoint));
+        EXPECT_EQ(checkpoint.position, record.position);
+        EXPECT_EQ(header.version, version);
+        ++segments;
+        return;
+      }
+      case RecordType::kSegmentEnd:
+        FAIL() << "segment ends are not returned";
+    }
+  }
+
+  // Everything up to the committed position; how the walk ended.
+  template <class Reader>
+  Step follow(Reader& reader) {
+    Record record;
+    Step step;
+    while ((step = reader.next(record)) == Step::kRecord) apply(record);
+    if (step == Step::kCaughtUp) reader.set_reclaim_position(reader.position());
+    return step;
+  }
+
+  // The rows that the name stands for; nothing when it is not served.
+  const Rows* table(std::string_view name) const {
+    static const Rows kEmpty;
+    const auto id = live.find(name);
+    if (id == live.end()) return nullptr;
+    const auto found = rows_.find(id->second);
+    return found == rows_.end() ? &kEmpty : &found->second;
+  }
+  // Rows of an incarnation, whether it is served or not.
+  const Rows& incarnation(TableId id) { return rows_[id.value()]; }
+
+  std::map<std::string, std::uint32_t, std::less<>> live;
+  std::map<std::string, std::string, std::less<>> quarantined;
+  Version version;
+  std::string gtid;
+  std::size_t commits = 0;
+  std::size_t segments = 0;
+
+ private:
+  void apply_event(const Record& record) {
+    TableEvent event;
+    ASSERT_TRUE(parse_table_event(record.header, record.bytes, event));
+    const std::string name(event.name);
+    if (event.action == TableAction::kLive) {
+      const auto before = live.find(name);
+      if (before != live.end() && before->second != record.header.table_id.value())
+        rows_.erase(before->second);
+      live[name] = record.header.table_id.value();
+      quarantined.erase(name);
+      return;
+    }
+    const auto before = live.find(name);
+    EXPECT_EQ(record.header.table_id.value(), before == live.end() ? 0 : before->second)
+        << "an event names the incarnation that it ends";
+    if (before != live.end()) {
+      rows_.erase(before->second);
+      live.erase(before);
+    }
+    quarantined.erase(name);
+    if (event.action == TableAction::kQuarantined) quarantined[name] = event.reason;
+  }
+
+  std::map<std::uint32_t, Rows> rows_;
+  std::uint32_t rows_since_commit_ = 0;
+};
+
+// The one writer of a test's ring: lock and publisher, closed and opened again at will.
+template <class Memory>
+class BasicTestWriter {
+ public:
+  explicit BasicTestWriter(PublisherOptions options) : options_(std::move(options)) {}
+
+  // Opens or continues the ring. False after a failed expectation.
+  bool open() {
+    close();
+    Result<UniqueFd> lock = lock_ring(options_.ring);
+    EXPECT_TRUE(lock) << why(lock);
+    if (!lock) return false;
+    lock_ = std::move(*lock);
+    auto opened = BasicPublisher<Memory>::open(options_, lock_);
+    EXPECT_TRUE(opened) << why(opened);
+    if (!opened) return false;
+    publisher_ = std::move(*opened);
+    return true;
+  }
+  // As a process that ends: nothing is written any more.
+  void close() {
+    publisher_.reset();
+    lock_.reset();
+  }
+  // A new ring with one empty live table at version 1.
+  bool start(const std::string& name = "items") {
+    if (!open()) return false;
+    publisher_->describe("history", "test");
+    const TableId id = publisher_->new_table(items_table(name));
+    EXPECT_TRUE(publisher_->switch_to(id));
+    return commit(1) && activate();
+  }
+  bool activate() {
+    const auto activated = publisher_->activate(nullptr);
+    EXPECT_TRUE(activated) << why(activated);
+    return activated.has_value();
+  }
+
+  BasicPublisher<Memory>& operator*() { return *publisher_; }
+  BasicPublisher<Memory>* operator->() { return publisher_.get(); }
+  PublisherOptions& options() { return options_; }
+  const UniqueFd& lock() const { return lock_; }
+
+  // Commits at this version, with a GTID to match; the tables that had to be quarantined.
+  Result<typename BasicPublisher<Memory>::Quarantined> try_commit(std::uint64_t version) {
+    const std::string gtid = "0-1-" + std::to_string(version);
+    return publisher_->commit(Version(version), Commit{version * 10, version * 100, 0, gtid});
+  }
+  // As above; true when it went well and nothing was quarantined.
+  bool commit(std::uint64_t version) {
+    const auto refused = try_commit(version);
+    EXPECT_TRUE(refused) << why(refused);
+    if (!refused) return false;
+    EXPECT_TRUE(refused->empty()) << refused->front().second;
+    return refused->empty();
+  }
+  bool insert(std::uint64_t id, std::string_view json, std::string_view table = "items") {
+    return expect(publisher_->insert(*publisher_->live_table(table), build_item(row_, id, json)));
+  }
+  bool update(std::uint64_t id, std::string_view json, std::string_view table = "items") {
+    return expect(
+        publisher_->update(*publisher_->live_table(table), item_key(id), build_item(row_, id, json)));
+  }
+  bool erase(std::uint64_t id, std::string_view table = "items") {
+    return expect(publisher_->erase(*publisher_->live_table(table), item_key(id)));
+  }
+
+ private:
+  bool expect(const Result<void>& result) {
+    EXPECT_TRUE(result) << why(result);
+    return result.has_value();
+  }
+
+  PublisherOptions options_;
+  UniqueFd lock_;
+  std::unique_ptr<BasicPublisher<Memory>> publisher_;
+  RowBuilder row_;
+};
+using TestWriter = BasicTestWriter<ProcessMemory>;
+
+// A reader that has joined, or nothing after a failed expectation.
+inline std::unique_ptr<RingReader> join_ring(const RingOptions& options) {
+  auto reader = RingReader::attach(options.directory, options.name);
+  EXPECT_TRUE(reader) << why(reader);
+  if (!reader) return nullptr;
+  const auto joined = (*reader)->join();
+  EXPECT_TRUE(joined) << why(joined);
+  return joined ? std::move(*reader) : nullptr;
+}
+
+// What a reader that joins now finds.
+inline Mirror mirror_of(const RingOptions& options) {
+  Mirror mirror;
+  if (const std::unique_ptr<RingReader> reader = join_ring(options)) {
+    EXPECT_EQ(mirror.follow(*reader), Step::kCaughtUp);
+  }
+  return mirror;
 }
 
 }  // namespace ringside::shm

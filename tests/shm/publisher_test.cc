@@ -1,0 +1,79 @@
+#include "shm/publisher.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "shm/ring_files.h"
+#include "shm/ring_reader.h"
+#include "tests/shm/ring_fixture.h"
+
+namespace ringside::shm {
+namespace {
+
+std::string filler(std::size_t size, char c = 'x') {
+  return json_text(std::string(size, c));
+}
+
+TEST(Publisher, RecordsBehindAJumboRecordAreFound) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  // More than a segment, and not a whole number of them: what follows stands in the segment's last slot.
+  ASSERT_TRUE(writer.insert(1, filler(20000)));
+  ASSERT_TRUE(writer.insert(2, json_text("behind")));
+  ASSERT_TRUE(writer.commit(2));
+  ASSERT_TRUE(writer.insert(3, json_text("later")));
+  ASSERT_TRUE(writer.commit(3));
+  const Mirror mirror = mirror_of(writer.options().ring);
+  ASSERT_NE(mirror.table("items"), nullptr);
+  EXPECT_EQ(*mirror.table("items"), (Mirror::Rows{{item_key(1), filler(20000)},
+                                                  {item_key(2), json_text("behind")},
+                                                  {item_key(3), json_text("later")}}));
+  // The writer's index finds them as well, before and after a restart.
+  ASSERT_TRUE(writer.update(2, json_text("changed")));
+  ASSERT_TRUE(writer.commit(4));
+  ASSERT_TRUE(writer.open());
+  EXPECT_FALSE(writer->is_fresh()) << writer->why_fresh();
+  ASSERT_TRUE(writer.update(2, json_text("changed again")));
+  ASSERT_TRUE(writer.update(3, json_text("changed")));
+  ASSERT_TRUE(writer.commit(5));
+  EXPECT_EQ(mirror_of(writer.options().ring).table("items")->at(item_key(2)), json_text("changed again"));
+}
+
+TEST(Publisher, AJumboRecordThatFitsTheSlackOfTheOneBeforeLeavesTheNextItsOwnSegment) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  // Segments are 16,384 bytes. The first record leaves its third slot nearly empty; the second is just too
+  // large for an empty segment (checkpoint and end take 128 bytes) and fits there; the third needs three slots.
+  const auto bytes_for = [](std::size_t record) { return record - kRecordHeaderBytes - 8 - 4 - 3; };
+  ASSERT_TRUE(writer.insert(1, filler(bytes_for(2 * 16384 - 120))));
+  ASSERT_TRUE(writer.insert(2, filler(bytes_for(16384 - 104))));
+  ASSERT_TRUE(writer.insert(3, filler(bytes_for(3 * 16384 - 512))));
+  ASSERT_TRUE(writer.commit(2));
+  EXPECT_EQ(mirror_of(writer.options().ring).table("items")->size(), 3u);
+}
+
+TEST(Publisher, AReasonOfAnyBytesLeavesTheCatalogueReadable) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  // 4,096 bytes would cut the last character in two; and \xff occurs in no UTF-8 text.
+  ASSERT_TRUE(writer->quarantine("items", "\xff" + std::string(4094, 'r') + "\xc3\xa9"));
+  ASSERT_TRUE(writer.try_commit(2));
+  writer->new_table(items_table("others"));
+  ASSERT_TRUE(writer.try_commit(3));
+  const auto catalogue = writer->ring().read_catalogue();
+  ASSERT_TRUE(catalogue) << why(catalogue);
+  ASSERT_TRUE(writer.open());
+  EXPECT_FALSE(writer->is_fresh()) << writer->why_fresh();
+  ASSERT_NE(writer->quarantine_reason("items"), nullptr);
+  EXPECT_TRUE(writer->quarantine_reason("items")->starts_with("\xef\xbf\xbdrrr"));
+}
+
+}  // namespace
+}  // namespace ringside::shm
