@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "writer/source/checks.h"
 #include "writer/source/connection.h"
 
@@ -94,8 +94,8 @@ Result<void> Capture::run() {
     fresh_ = std::move(opened);
   } else {
     publisher_ = std::move(opened);
-    spdlog::info("continuing the ring at version {} ({})", publisher_->last_commit().version.value(),
-                 publisher_->last_commit().gtid);
+    log_info("continuing the ring", {{"version", publisher_->last_commit().version.value()},
+                                     {"gtid", publisher_->last_commit().gtid}});
     history_ = publisher_->catalogue().history;
     reload_quarantined_ = true;
     make_applier();
@@ -113,7 +113,7 @@ Result<void> Capture::run() {
         set_state(shm::CaptureState::kFailed, ended.error().message);
         return ended;
       }
-      spdlog::warn("{}; trying again in {} ms", ended.error().message, retry_ns / 1'000'000);
+      log_warning("the source cannot be followed", {{"reason", ended.error().message}, {"retry_ms", retry_ns / 1'000'000}});
       set_state(ended.error().kind == ErrorKind::kLimit ? shm::CaptureState::kFull : shm::CaptureState::kReconnecting,
                 ended.error().message);
     }
@@ -155,7 +155,7 @@ Result<void> Capture::connect_once() {
     }
   }
   set_state(shm::CaptureState::kStreaming, {});
-  spdlog::info("following the binlog from {}", options.position);
+  log_info("following the binlog", {{"from", options.position}});
 
   for (;;) {
     RINGSIDE_ASSIGN(const Next next, follow());
@@ -229,13 +229,13 @@ Result<Capture::Next> Capture::handle_outcome(EventApplier::Outcome outcome) {
 
 // The ring is full: nothing more is read from the source until the transaction at hand fits.
 Result<Capture::Next> Capture::wait_for_room() {
-  spdlog::error("{}; capture pauses, replicas go on answering", applier_->reason());
+  log_error("capture pauses, replicas go on answering", {{"reason", applier_->reason()}});
   set_state(shm::CaptureState::kFull, applier_->reason());
   while (!stopping()) {
     wait(kRoomRetryNs);
     const EventApplier::Outcome outcome = applier_->commit_again();
     if (outcome == EventApplier::Outcome::kRingFull) continue;
-    spdlog::info("the ring has room again");
+    log_info("the ring has room again");
     set_state(shm::CaptureState::kStreaming, {});
     return handle_outcome(outcome);
   }
@@ -275,7 +275,7 @@ Result<Capture::Next> Capture::stream_ended(bool in_order) {
 
 // A snapshot of everything into a new epoch, which then takes the place of the one in force, if there is one.
 Result<void> Capture::load_new_epoch() {
-  spdlog::info("loading a new ring: {}", new_epoch_reason_);
+  log_info("loading a new ring", {{"reason", new_epoch_reason_}});
   set_state(shm::CaptureState::kStarting, "loading a snapshot: " + new_epoch_reason_);
   RINGSIDE_ASSIGN(std::string history, dependencies_.history(history_was_lost_));
   const std::uint64_t began = monotonic_ns();
@@ -296,7 +296,7 @@ Result<void> Capture::load_new_epoch() {
   RINGSIDE_TRY(filled);
   for (const TableId id : loaded.live) RINGSIDE_TRY(fresh->switch_to(id));
   for (const auto& [name, reason] : loaded.quarantined) {
-    spdlog::warn("table {} is not served: {}", name, reason);
+    log_warning("a table is not served", {{"table", name}, {"reason", reason}});
     RINGSIDE_TRY(fresh->quarantine(name, reason));
   }
   shm::Commit commit;
@@ -317,8 +317,10 @@ Result<void> Capture::load_new_epoch() {
   status_.snapshot_ns = took;
   status_.snapshot_rows = 0;
   for (const shm::TableUsage& table : publisher_->usage()) status_.snapshot_rows += table.rows;
-  spdlog::info("loaded {} rows of {} tables at version {} in {} ms", status_.snapshot_rows, loaded.live.size(),
-               loaded.at.value(), took / 1'000'000);
+  log_info("loaded a new ring", {{"rows", status_.snapshot_rows},
+                                 {"tables", loaded.live.size()},
+                                 {"version", loaded.at.value()},
+                                 {"took_ms", took / 1'000'000}});
   return {};
 }
 
@@ -402,7 +404,7 @@ Result<void> Capture::reload(std::set<std::string> names) {
     const std::lock_guard lock(status_mutex_);
     status_.table_loads += loaded.live.size();
   }
-  spdlog::info("loaded {} again; served from version {}", fmt::join(names, ", "), loaded.at.value());
+  log_info("loaded tables again", {{"tables", fmt::format("{}", fmt::join(names, ", "))}, {"version", loaded.at.value()}});
   RINGSIDE_ASSIGN(const Next next, handle_outcome(applier_->set_pending(std::move(loaded))));
   publish_schema();
   if (next == Next::kGoOn || next == Next::kStop) return {};
@@ -439,7 +441,7 @@ void Capture::tick() {
   shm::RingWriter& ring = publisher_->ring();
   ring.beat(now);
   const std::size_t evicted = ring.check_readers(now);
-  if (evicted > 0) spdlog::warn("evicted {} reader(s) that held back the ring without getting on", evicted);
+  if (evicted > 0) log_warning("evicted readers that held back the ring without getting on", {{"readers", evicted}});
   const std::lock_guard lock(status_mutex_);
   status_.epoch = ring.epoch();
   status_.version = publisher_->last_commit().version;

@@ -1,0 +1,29 @@
+// CaptureStatusPage: what capture and ring contribute to the writer's /status, /readyz, /healthz and /metrics.
+//
+// Threads: the HTTP thread, while capture runs in its own.   Ownership: borrows the capture.   Errors: none.
+#pragma once
+
+#include <string>
+
+#include "writer/capture/capture.h"
+#include "writer/commands/writer_status.h"
+
+namespace ringside::writer {
+
+// "starting", "streaming", … as /status and the metrics say it.
+std::string_view to_string(shm::CaptureState state);
+
+class CaptureStatusPage final : public WriterStatus {
+ public:
+  explicit CaptureStatusPage(const Capture& capture) : capture_(capture) {}
+
+  Verdict health() const override;
+  Verdict readiness() const override;
+  void append_status_members(std::string& out) const override;
+  void append_metrics(http::MetricsText& metrics) const override;
+
+ private:
+  const Capture& capture_;
+};
+
+}  // namespace ringside::writer

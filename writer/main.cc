@@ -1,0 +1,131 @@
+// ringside-writer: commands to MySQL, binlog to ring. Wiring only.
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <string>
+#include <thread>
+
+#include "base/config.h"
+#include "base/log.h"
+#include "shm/ring_writer.h"
+#include "writer/capture/capture.h"
+#include "writer/capture/capture_status.h"
+#include "writer/commands/bookkeeping.h"
+#include "writer/commands/command_service.h"
+#include "writer/commands/http_server.h"
+#include "writer/commands/session.h"
+
+namespace ringside::writer {
+namespace {
+
+struct Arguments {
+  std::string config;
+  std::string log_format = "text";
+  std::string log_level = "info";
+};
+
+// The source's history id as hex digits; a new one when the old history is lost.
+Result<std::string> read_history(const MysqlConfig& mysql, bool renew) {
+  Session session(mysql);
+  if (renew) {
+    DatabaseStatus status = session.connect();
+    if (!status) status = session.run("DELETE FROM `ringside`.`history`");
+    if (!status) status = session.commit();
+    if (status) return Error{ErrorKind::kUnavailable, "a new history id cannot be written: " + status->text};
+  }
+  RINGSIDE_ASSIGN(const HistoryId id, ensure_schema(session));
+  std::string hex;
+  for (const std::byte byte : id) hex += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
+  return hex;
+}
+
+// Blocks SIGTERM and SIGINT in this thread and all it starts, and returns a descriptor that reads them.
+UniqueFd block_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  return UniqueFd(signalfd(-1, &signals, SFD_CLOEXEC));
+}
+
+// Waits for a signal, or for capture's end.
+void wait_for_end(int signals, int capture_ended) {
+  pollfd fds[2] = {{signals, POLLIN, 0}, {capture_ended, POLLIN, 0}};
+  while (::poll(fds, 2, -1) < 0 && errno == EINTR) {
+  }
+}
+
+Result<void> run(const Arguments& arguments) {
+  RINGSIDE_ASSIGN(Config config, load_config(arguments.config));
+  RINGSIDE_TRY(prepare_writer(config));
+  const UniqueFd signals = block_signals();
+  const UniqueFd capture_ended(::eventfd(0, EFD_CLOEXEC));
+
+  shm::RingOptions ring;
+  ring.directory = config.ring.directory;
+  ring.name = config.ring.name;
+  RINGSIDE_ASSIGN(UniqueFd ring_lock, shm::lock_ring(ring));
+
+  CommandTracker tracker;
+  SchemaView schema;
+  Capture::Dependencies dependencies{&tracker, &schema,
+                                     [&config](bool renew) { return read_history(config.mysql, renew); }};
+  Capture capture(config, std::move(ring_lock), std::move(dependencies));
+  const CaptureStatusPage status(capture);
+  CommandService service(config.mysql, config.writer, tracker);
+  RINGSIDE_ASSIGN(const std::unique_ptr<HttpServer> server,
+                  HttpServer::start(config.writer, {service, schema, tracker, status}));
+  log_info("writer listens", {{"port", server->port()}, {"ring", ring.directory + "/" + ring.name}});
+
+  Result<void> outcome;
+  std::thread thread([&] {
+    outcome = capture.run();
+    const std::uint64_t one = 1;
+    RINGSIDE_ASSERT(::write(capture_ended.get(), &one, sizeof one) == sizeof one);
+  });
+  wait_for_end(signals.get(), capture_ended.get());
+  log_info("writer stops");
+  server->stop();  // commands under way are finished first: they still need the stream for their version
+  capture.stop();
+  thread.join();
+  service.stop();
+  return outcome;
+}
+
+}  // namespace
+}  // namespace ringside::writer
+
+int main(int argc, char** argv) {
+  ringside::writer::Arguments arguments;
+  CLI::App app{"Commits commands to MySQL or MariaDB and keeps the ring in shared memory equal to it."};
+  app.name("ringside-writer");
+  app.set_version_flag("--version", "ringside-writer " RINGSIDE_VERSION);
+  app.add_option("--config", arguments.config, "The configuration file (TOML)")->required();
+  app.add_option("--log-format", arguments.log_format, "text or json")->capture_default_str();
+  app.add_option("--log-level", arguments.log_level, "debug, info, warning or error")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+
+  const auto format = ringside::parse_log_format(arguments.log_format);
+  const auto level = ringside::parse_log_level(arguments.log_level);
+  if (!format || !level) {
+    fmt::print(stderr, "ringside-writer: {}\n", !format ? format.error().message : level.error().message);
+    return 2;
+  }
+  ringside::init_logging(*format, *level);
+  try {
+    const ringside::Result<void> ended = ringside::writer::run(arguments);
+    if (ended) return 0;
+    ringside::log_error("writer cannot go on", {{"reason", ended.error().message}});
+  } catch (const std::exception& e) {
+    ringside::log_error("writer cannot go on", {{"reason", e.what()}});
+  }
+  return 1;
+}
