@@ -339,7 +339,9 @@ Result<EventBody> EventDecoder::decode_format(Bytes event) {
   const Bytes post_headers = reader.take(body.size() - kFixedBytes - kTailBytes);
   const std::uint8_t algorithm = reader.u8();
   const auto has_post_header = [&](std::uint8_t type, std::uint8_t size) {
-    return post_headers.size() < type || std::to_integer<std::uint8_t>(post_headers[type - 1u]) == size;
+    const std::uint8_t told =
+        post_headers.size() < type ? 0 : std::to_integer<std::uint8_t>(post_headers[type - 1u]);
+    return told == 0 || told == size;  // 0: the server does not write such events
   };
   const bool is_known = layout == 4 && header_bytes == kEventHeaderBytes &&
                         post_headers.size() >= kDeleteRowsV1 && has_post_header(kQuery, 13) &&
