@@ -209,6 +209,8 @@ Result<void> RowReader::start(std::string_view database) {
 
 Error RowReader::statement_error(std::string_view doing) {
   MYSQL_STMT* const statement = columns_->statement.get();
+  // An error between two rows is left on the connection alone.
+  if (mysql_stmt_errno(statement) == 0) return connection_.take_error(doing);
   return connection_.take_error(doing, mysql_stmt_errno(statement), mysql_stmt_sqlstate(statement),
                                 mysql_stmt_error(statement));
 }

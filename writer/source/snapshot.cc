@@ -38,6 +38,7 @@ Result<std::unique_ptr<Snapshot>> Snapshot::open(const MysqlConfig& config, cons
     return Error{ErrorKind::kUnsupported, "this version takes snapshots of MariaDB only"};
   }
   std::unique_ptr<Snapshot> snapshot(new Snapshot(std::move(connection), config, options));
+  RINGSIDE_TRY(snapshot->stay_out_of_the_binlog());
   for (unsigned attempt = 0; attempt < options.attempts; ++attempt) {
     RINGSIDE_ASSIGN(const std::vector<shm::Table> before, read_schema(*snapshot->connection_, config));
     RINGSIDE_TRY(snapshot->open_read_view());
@@ -51,6 +52,14 @@ Result<std::unique_ptr<Snapshot>> Snapshot::open(const MysqlConfig& config, cons
           "the tables of {} were changed during each of {} attempts to open a snapshot: try again when "
           "no ALTER TABLE runs, or leave the changing tables out by mysql.exclude",
           config.database, options.attempts)};
+}
+
+// Nothing is written here; but only savepoints that are not logged let metadata locks go. Being refused is no
+// harm.
+Result<void> Snapshot::stay_out_of_the_binlog() {
+  auto set = connection_->execute("SET SESSION sql_log_bin=0");
+  if (set || connection_->last_error().number == ER_SPECIFIC_ACCESS_DENIED_ERROR) return {};
+  return set;
 }
 
 Result<void> Snapshot::open_read_view() {

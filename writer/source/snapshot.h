@@ -3,9 +3,12 @@
 // MariaDB: START TRANSACTION WITH CONSISTENT SNAPSHOT opens the read view and fixes the binlog position it
 // belongs to; BINLOG_GTID_POS makes a GTID of that. No lock is taken. The schema is read before the view is
 // opened and after it; a difference means a DDL in between, and the whole is tried again. While a table is
-// read, its metadata lock holds every DDL off; before the lock is let go (a savepoint per table, so that no
-// ALTER waits longer than one table's reading) the schema is read once more. So rows are never decoded by a
-// definition that was not theirs.
+// read, its metadata lock holds every DDL off; before that lock is let go the schema is read once more. So rows
+// are never decoded by a definition that was not theirs.
+//
+// A table's metadata lock is let go when it has been read, if the user may set sql_log_bin (MariaDB: BINLOG
+// ADMIN): a savepoint that is written to the binlog keeps the locks taken behind it. Without that privilege an
+// ALTER of a table that was read waits for the snapshot's end.
 //
 // Threads: one, except interrupt().   Ownership: owns the connection; a RowBuilder belongs to the snapshot.
 // Errors: an Error ends the snapshot. What concerns one table only is a TableRead, and the others go on.
@@ -72,6 +75,7 @@ class Snapshot {
  private:
   Snapshot(std::unique_ptr<Connection> connection, const MysqlConfig& config, const SnapshotOptions& options);
 
+  Result<void> stay_out_of_the_binlog();
   Result<void> open_read_view();
   Result<void> read_position();
   Result<TableRead> read_rows(const shm::Table& table, const RowSink& sink);
