@@ -4,55 +4,9 @@
 
 #include <utility>
 
+#include "http/json_text.h"
+
 namespace ringside::writer {
-namespace {
-
-// Cuts at a character's start, so that the detail stays UTF-8.
-std::string_view cut(std::string_view text) {
-  if (text.size() <= kMaxDetailBytes) return text;
-  std::size_t end = kMaxDetailBytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return text.substr(0, end);
-}
-
-}  // namespace
-
-void append_json_string(std::string_view text, std::string& out) {
-  out.push_back('"');
-  for (const char c : text) {
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      case '\b':
-        out += "\\b";
-        break;
-      case '\f':
-        out += "\\f";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
-        } else {
-          out.push_back(c);
-        }
-    }
-  }
-  out.push_back('"');
-}
-
 Answer make_problem(const Problem& problem) {
   Answer answer;
   answer.status = problem.status;
@@ -62,15 +16,15 @@ Answer make_problem(const Problem& problem) {
   out = R"({"type":"urn:ringside:problem:)";
   out += problem.type;
   out += R"(","title":)";
-  append_json_string(problem.title, out);
+  http::append_json_string_lossy(problem.title, out);
   fmt::format_to(std::back_inserter(out), R"(,"status":{})", problem.status);
   if (!problem.detail.empty()) {
     out += R"(,"detail":)";
-    append_json_string(cut(problem.detail), out);
+    http::append_json_string_lossy(problem.detail.substr(0, kMaxDetailBytes), out);
   }
   if (!problem.column.empty()) {
     out += R"(,"column":)";
-    append_json_string(problem.column, out);
+    http::append_json_string_lossy(problem.column, out);
   }
   if (problem.mysql_error != 0)
     fmt::format_to(std::back_inserter(out), R"(,"mysql_error":{})", problem.mysql_error);

@@ -54,7 +54,4 @@ Answer bad_value(std::string_view column, std::string detail, int mysql_error = 
 Answer unavailable(std::string_view type, std::string_view title, std::string detail, unsigned retry_after_s,
                    int mysql_error = 0);
 
-// `text`, which is UTF-8, as a JSON string literal.
-void append_json_string(std::string_view text, std::string& out);
-
 }  // namespace ringside::writer

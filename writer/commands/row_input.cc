@@ -7,6 +7,8 @@
 #include <memory>
 #include <utility>
 
+#include "base/utf8.h"
+#include "http/target.h"
 #include "shm/key.h"
 
 namespace ringside::writer {
@@ -217,27 +219,12 @@ Refusal parse_row(const shm::Table& table, std::string_view body, std::vector<Co
 }
 
 bool percent_decode(std::string_view raw, std::string& out) {
-  out.clear();
-  const auto hex = [](char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-  };
-  for (std::size_t i = 0; i < raw.size(); ++i) {
-    if (raw[i] != '%') {
-      if (static_cast<unsigned char>(raw[i]) >= 0x80) return false;
-      out.push_back(raw[i]);
-      continue;
-    }
-    if (raw.size() - i < 3) return false;
-    const int high = hex(raw[i + 1]);
-    const int low = hex(raw[i + 2]);
-    if (high < 0 || low < 0) return false;
-    out.push_back(static_cast<char>(high << 4 | low));
-    i += 2;
-  }
-  return simdjson::validate_utf8(out.data(), out.size());
+  std::string buffer(raw.size(), '\0');
+  std::string_view decoded;
+  if (http::percent_decode(raw, http::PlusMeans::kPlus, buffer, decoded) != http::DecodeStatus::kOk)
+    return false;
+  out.assign(decoded);
+  return is_utf8(out);
 }
 
 void append_percent_encoded(std::string_view text, std::string& out) {

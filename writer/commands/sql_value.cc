@@ -7,7 +7,8 @@
 #include <limits>
 #include <utility>
 
-#include "writer/commands/answer.h"
+#include "http/json_text.h"
+#include "writer/value_json.h"
 
 namespace ringside::writer {
 namespace {
@@ -363,20 +364,6 @@ Result<std::string> decode_sextets(std::string_view text, Alphabet alphabet) {
   return out;
 }
 
-void append_base64(std::string_view bytes, std::string& out) {
-  constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const std::size_t have = std::min<std::size_t>(3, bytes.size() - i);
-    std::uint32_t group = 0;
-    for (std::size_t j = 0; j < 3; ++j) {
-      group = group << 8 | (j < have ? static_cast<unsigned char>(bytes[i + j]) : 0u);
-    }
-    for (std::size_t j = 0; j < 4; ++j) {
-      out += j <= have ? kAlphabet[group >> (18 - 6 * j) & 63] : '=';
-    }
-  }
-}
-
 }  // namespace
 
 Result<std::string> base64_decode(std::string_view text) {
@@ -417,6 +404,7 @@ Result<SqlValue> sql_value_from_json(const Column& column, const JsonValue& json
 Result<SqlValue> sql_value_from_key(const Column& column, std::string_view text) {
   if (column.kind == ValueKind::kBinary) {
     RINGSIDE_ASSIGN(std::string bytes, base64url_decode(text));
+    if (bytes.size() < column.width) bytes.resize(column.width);  // as the server pads BINARY(n)
     return SqlValue::of_bytes(std::move(bytes));
   }
   return scalar_from(column, text);
@@ -431,13 +419,12 @@ void append_json_of(const Column& column, const SqlValue& value, std::string& ou
       fmt::format_to(std::back_inserter(out), "{}", value.int64);
       return;
     case SqlValue::Type::kBytes:
-      out += '"';
-      append_base64(value.bytes, out);
-      out += '"';
+      append_binary(out, value.bytes);
       return;
     case SqlValue::Type::kUInt64:
       if (column.kind == ValueKind::kEnum) {
-        append_json_string(value.uint64 == 0 ? std::string_view() : column.labels[value.uint64 - 1], out);
+        http::append_json_string_lossy(
+            value.uint64 == 0 ? std::string_view() : column.labels[value.uint64 - 1], out);
       } else {
         fmt::format_to(std::back_inserter(out), "{}", value.uint64);
       }
@@ -457,11 +444,11 @@ void append_json_of(const Column& column, const SqlValue& value, std::string& ou
       std::string text = value.bytes;
       if (text.size() > 10) text[10] = 'T';
       if (column.kind == ValueKind::kTimestamp) text += 'Z';
-      append_json_string(text, out);
+      http::append_json_string_lossy(text, out);
       return;
     }
     default:
-      append_json_string(value.bytes, out);
+      http::append_json_string_lossy(value.bytes, out);
       return;
   }
 }
@@ -475,18 +462,18 @@ bool charset_can_hold(std::string_view collation, std::string_view utf8) {
     return std::all_of(utf8.begin(), utf8.end(), [](char c) { return static_cast<unsigned char>(c) < 0xF0; });
   }
   if (!is_of("latin1")) return true;
-  // The server's latin1 is Windows-1252: U+0000 to U+00FF but for 27 places, which hold these instead.
-  constexpr std::u32string_view kWindows =
-      U"\u20AC\u201A\u0192\u201E\u2026\u2020\u2021\u02C6\u2030\u0160\u2039\u0152\u017D"
-      U"\u2018\u2019\u201C\u201D\u2022\u2013\u2014\u02DC\u2122\u0161\u203A\u0153\u017E\u0178";
   for (std::size_t i = 0; i < utf8.size();) {
     const auto lead = static_cast<unsigned char>(utf8[i]);
     const std::size_t length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
     if (length == 4 || i + length > utf8.size()) return false;
-    char32_t point = lead & (length == 1 ? 0x7Fu : length == 2 ? 0x1Fu : 0x0Fu);
+    std::uint32_t point = lead & (length == 1 ? 0x7Fu : length == 2 ? 0x1Fu : 0x0Fu);
     for (std::size_t j = 1; j < length; ++j)
       point = point << 6 | (static_cast<unsigned char>(utf8[i + j]) & 0x3Fu);
-    if (point > 0xFF && kWindows.find(point) == std::u32string_view::npos) return false;
+    bool is_there = point < 0x80;
+    for (unsigned byte = 0x80; byte <= 0xFF && !is_there; ++byte) {
+      is_there = latin1_to_unicode(static_cast<unsigned char>(byte)) == point;
+    }
+    if (!is_there) return false;
     i += length;
   }
   return true;
