@@ -17,13 +17,14 @@ inline constexpr std::size_t kMaxDetailBytes = 1024;
 
 struct Answer {
   unsigned status = 200;
-  bool is_problem = false;     // application/problem+json instead of application/json
-  std::string body;            // JSON
-  unsigned retry_after_s = 0;  // 0: no Retry-After
-  std::string location;        // of a created row; empty: none
-  std::string_view allow;      // of a 405
-  bool ask_for_token = false;  // WWW-Authenticate: Bearer
-  bool close = false;          // end the connection after this answer
+  bool is_problem = false;        // application/problem+json instead of application/json
+  std::string body;               // JSON
+  unsigned retry_after_s = 0;     // 0: no Retry-After
+  std::string location;           // of a created row; empty: none
+  std::string_view content_type;  // empty: JSON, or a problem
+  std::string_view allow;         // of a 405
+  bool ask_for_token = false;     // WWW-Authenticate: Bearer
+  bool close = false;             // end the connection after this answer
 };
 
 // The type's last part: "urn:ringside:problem:duplicate-key".

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <span>
 #include <utility>
 
 #include "http/json_text.h"
@@ -329,21 +330,16 @@ Result<SqlValue> scalar_from(const Column& column, std::string_view text) {
   return wrong_type(column);
 }
 
-struct Alphabet {
-  char c62;
-  char c63;
-};
-
-int sextet(char c, Alphabet alphabet) {
+int sextet(char c) {
   if (c >= 'A' && c <= 'Z') return c - 'A';
   if (c >= 'a' && c <= 'z') return c - 'a' + 26;
   if (is_digit(c)) return c - '0' + 52;
-  if (c == alphabet.c62) return 62;
-  if (c == alphabet.c63) return 63;
+  if (c == '+') return 62;
+  if (c == '/') return 63;
   return -1;
 }
 
-Result<std::string> decode_sextets(std::string_view text, Alphabet alphabet) {
+Result<std::string> decode_sextets(std::string_view text) {
   const Error bad{ErrorKind::kInvalid, "is not base64 in its canonical form"};
   if (text.size() % 4 == 1) return bad;
   std::string out;
@@ -351,7 +347,7 @@ Result<std::string> decode_sextets(std::string_view text, Alphabet alphabet) {
   std::uint32_t bits = 0;
   unsigned count = 0;
   for (const char c : text) {
-    const int value = sextet(c, alphabet);
+    const int value = sextet(c);
     if (value < 0) return bad;
     bits = bits << 6 | static_cast<std::uint32_t>(value);
     count += 6;
@@ -369,11 +365,7 @@ Result<std::string> decode_sextets(std::string_view text, Alphabet alphabet) {
 Result<std::string> base64_decode(std::string_view text) {
   if (text.size() % 4 != 0) return Error{ErrorKind::kInvalid, "is not base64 with its padding"};
   for (int padding = 0; padding < 2 && text.ends_with('='); ++padding) text.remove_suffix(1);
-  return decode_sextets(text, {'+', '/'});
-}
-
-Result<std::string> base64url_decode(std::string_view text) {
-  return decode_sextets(text, {'-', '_'});
+  return decode_sextets(text);
 }
 
 Result<SqlValue> sql_value_from_json(const Column& column, const JsonValue& json) {
@@ -403,7 +395,12 @@ Result<SqlValue> sql_value_from_json(const Column& column, const JsonValue& json
 
 Result<SqlValue> sql_value_from_key(const Column& column, std::string_view text) {
   if (column.kind == ValueKind::kBinary) {
-    RINGSIDE_ASSIGN(std::string bytes, base64url_decode(text));
+    std::string bytes(text.size(), '\0');
+    std::size_t size = 0;
+    if (!http::decode_base64url(text, std::as_writable_bytes(std::span(bytes)), size)) {
+      return expected("base64url without padding");
+    }
+    bytes.resize(size);
     if (bytes.size() < column.width) bytes.resize(column.width);  // as the server pads BINARY(n)
     return SqlValue::of_bytes(std::move(bytes));
   }

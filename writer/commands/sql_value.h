@@ -67,7 +67,4 @@ bool charset_can_hold(std::string_view collation, std::string_view utf8);
 
 // Base64 with padding (RFC 4648, section 4), strictly: no white space, no missing padding, unused bits zero.
 Result<std::string> base64_decode(std::string_view text);
-// Base64url without padding (section 5), as strictly.
-Result<std::string> base64url_decode(std::string_view text);
-
 }  // namespace ringside::writer
