@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "http/byte_sink.h"
+
 namespace ringside::replica {
 namespace {
 
