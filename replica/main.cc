@@ -1,0 +1,91 @@
+// ringside-replica: serves the ring that a writer keeps on this host.
+#include <signal.h>
+#include <sys/signalfd.h>
+
+#include <CLI/CLI.hpp>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <string>
+
+#include "base/config.h"
+#include "base/log.h"
+#include "base/unique_fd.h"
+#include "replica/server.h"
+
+namespace ringside::replica {
+namespace {
+
+struct Arguments {
+  std::string config;
+  unsigned index = 0;
+  std::string log_format = "text";
+  std::string log_level = "info";
+};
+
+// SIGTERM and SIGINT come by a descriptor, so that the event loop sees them between two turns.
+Result<UniqueFd> stop_signals() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  if (::pthread_sigmask(SIG_BLOCK, &signals, nullptr) == 0) {
+    UniqueFd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (fd) return fd;
+  }
+  return Error{ErrorKind::kIo, std::string("cannot receive signals: ") + std::strerror(errno)};
+}
+
+Result<void> run(const Arguments& arguments) {
+  RINGSIDE_ASSIGN(const LogFormat format, parse_log_format(arguments.log_format));
+  RINGSIDE_ASSIGN(const LogLevel level, parse_log_level(arguments.log_level));
+  init_logging(format, level);
+  RINGSIDE_ASSIGN(const UniqueFd signals, stop_signals());
+  RINGSIDE_ASSIGN(const Config config, load_config(arguments.config));
+
+  ServerOptions options;
+  options.ring_directory = config.ring.directory;
+  options.ring_name = config.ring.name;
+  options.config = config.replica;
+  options.index = arguments.index;
+  options.stop_fd = signals.get();
+  if (config.replica.admin_port != 0) {
+    const unsigned port = config.replica.admin_port + arguments.index;
+    if (port > 65535) {
+      return Error{ErrorKind::kInvalid, "replica.admin_port plus --index is " + std::to_string(port) +
+                                            ", beyond the last port: choose a lower admin_port"};
+    }
+    options.admin_port = static_cast<std::uint16_t>(port);
+  }
+  RINGSIDE_ASSIGN(const std::unique_ptr<Server> server, Server::create(options));
+  log_info("replica starts", {{"ring", options.ring_directory + "/" + options.ring_name},
+                              {"index", options.index},
+                              {"admin_port", server->admin_port()}});
+  return server->run();
+}
+
+}  // namespace
+}  // namespace ringside::replica
+
+int main(int argc, char** argv) {
+  using namespace ringside;
+  replica::Arguments arguments;
+  CLI::App app("Serves the rows of a Ringside ring over HTTP.", "ringside-replica");
+  app.add_option("--config", arguments.config, "The configuration file")->required();
+  app.add_option("--index", arguments.index, "Which of the host's replicas this is, from 0 on")
+      ->check(CLI::Range(0u, 63u));
+  app.add_option("--log-format", arguments.log_format, "text or json")->capture_default_str();
+  app.add_option("--log-level", arguments.log_level, "debug, info, warning or error")->capture_default_str();
+  app.set_version_flag("--version", "ringside-replica " + std::string(replica::kProgramVersion));
+  CLI11_PARSE(app, argc, argv);
+  try {
+    const Result<void> ended = replica::run(arguments);
+    if (ended) return 0;
+    log_error("ringside-replica cannot go on", {{"reason", ended.error().message}});
+  } catch (const std::exception& error) {
+    log_error("ringside-replica cannot go on", {{"reason", error.what()}});
+  }
+  return 1;
+}

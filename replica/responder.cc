@@ -1,0 +1,247 @@
+#include "replica/responder.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/assert.h"
+#include "base/clock.h"
+
+namespace ringside::replica {
+namespace {
+
+// Room for the keys of a batch: normalised keys are longer than their text by a factor of a few dozen at worst
+// (decimals of 65 digits), so one request always fits an empty arena.
+std::size_t arena_bytes(std::size_t head_limit) { return (std::size_t{256} << 10) + 64 * head_limit; }
+
+constexpr std::size_t kHeadEstimate = 512;
+
+}  // namespace
+
+Responder::Responder(const ResponderLimits& limits, PageSource& pages, ReplicaMetrics& metrics)
+    : limits_(limits),
+      metrics_(metrics),
+      planner_(limits.plan),
+      answers_(pages),
+      arena_(arena_bytes(limits.head_limit_bytes)),
+      connections_(limits.max_connections, nullptr),
+      by_version_(limits.max_connections),
+      by_deadline_(limits.max_connections) {
+  touched_.reserve(limits.max_connections);
+}
+
+void Responder::begin_turn(const TurnState& state) {
+  RINGSIDE_ASSERT(batch_size_ == 0);
+  state_ = state;
+  has_answered_from_ring_ = false;
+  answers_.begin_turn(state.tables, state.version, state.unix_seconds);
+}
+
+void Responder::receive(HttpConnection& connection, Bytes bytes) {
+  metrics_.received_bytes += bytes.size();
+  if (connection.must_close || connection.is_broken) return;  // what follows the last request is not looked at
+  const std::string_view text = as_text(bytes);
+  if (connection.input.empty() && !is_blocked(connection)) {
+    // The usual case: whole requests, parsed where the kernel put them.
+    const std::size_t used = process(connection, text);
+    if (used == text.size() || connection.must_close) return;
+    if (!connection.input.append(text.substr(used))) connection.is_broken = true;
+  } else {
+    if (!connection.input.append(text)) connection.is_broken = true;
+    if (!connection.is_broken && !is_blocked(connection)) process_stored(connection);
+  }
+  if (connection.is_broken) touch(connection);
+}
+
+void Responder::resume(HttpConnection& connection) {
+  connection.is_output_full = false;
+  if (!connection.input.empty() && !is_blocked(connection)) process_stored(connection);
+}
+
+void Responder::process_stored(HttpConnection& connection) {
+  const std::size_t used = process(connection, connection.input.view());
+  if (connection.must_close) {
+    connection.input.release();
+  } else {
+    connection.input.consume(used);
+  }
+}
+
+// Plans every whole request in `input`. Returns how many bytes they took; what is behind them is a partial head, or
+// stands behind something that has to happen first.
+std::size_t Responder::process(HttpConnection& connection, std::string_view input) {
+  std::size_t used = 0;
+  while (used < input.size() && !is_blocked(connection)) {
+    if (connection.output.size() + connection.queued_bytes > kOutputHighWater) {
+      flush();
+      if (connection.is_broken) break;
+      if (connection.output.size() > kOutputHighWater) {
+        connection.is_output_full = true;
+        touch(connection);
+        break;
+      }
+    }
+    http::Request request;
+    const http::ParseStatus status =
+        connection.parser.parse(input.substr(used), limits_.head_limit_bytes, request);
+    if (connection.started_ns == 0) connection.started_ns = state_.now_ns;
+    if (status == http::ParseStatus::kNeedMore) break;
+    if (status == http::ParseStatus::kFailed) {
+      if (batch_size_ == kBatch) flush();
+      Query query;
+      const http::ParseFailure& failure = connection.parser.failure();
+      Planner::plan_failure(failure.status, failure.reason, query);
+      enqueue(connection, query);
+      break;
+    }
+    if (!take(connection, request)) break;
+    used += request.head_bytes;
+    connection.started_ns = 0;
+  }
+  return used;
+}
+
+// Plans one request. False: it waits, and its bytes are kept.
+bool Responder::take(HttpConnection& connection, const http::Request& request) {
+  if (batch_size_ == kBatch) flush();  // before planning: what is planned lies in the arena that a flush empties
+  PlanState state;
+  state.tables = state_.tables;
+  state.unready_reason = state_.unready_reason;
+  state.is_admin = connection.is_admin;
+  state.may_wait = !connection.wait_is_over;
+  Query query;
+  Wait wait;
+  Planned planned = planner_.plan(request, state, arena_, query, wait);
+  if (planned == Planned::kArenaFull) {
+    flush();
+    query = Query{};
+    planned = planner_.plan(request, state, arena_, query, wait);
+    if (planned == Planned::kArenaFull) {
+      query = Query{};
+      Planner::plan_failure(414, "the request needs more working memory than there is", query);
+    }
+  }
+  if (planned == Planned::kWait) {
+    begin_wait(connection, wait);
+    return false;
+  }
+  if (connection.wait_is_over && query.kind == QueryKind::kProblem && query.slug == "version-not-reached") {
+    ++metrics_.wait_timeouts;
+  }
+  connection.wait_is_over = false;
+  if (state_.is_draining) query.keep_alive = false;
+  enqueue(connection, query);
+  return true;
+}
+
+void Responder::begin_wait(HttpConnection& connection, const Wait& wait) {
+  connection.is_waiting = true;
+  ++metrics_.waits;
+  connections_[connection.id] = &connection;
+  by_version_.push(connection.id, wait.version.value());
+  by_deadline_.push(connection.id, state_.now_ns + std::uint64_t{wait.wait_ms} * 1'000'000);
+}
+
+void Responder::end_waits(bool all) {
+  const std::uint64_t visible = state_.tables != nullptr ? state_.version.value() : 0;
+  const auto end = [this](std::uint32_t id, bool is_over) {
+    by_version_.erase(id);
+    by_deadline_.erase(id);
+    HttpConnection& connection = *connections_[id];
+    connection.is_waiting = false;
+    connection.wait_is_over = is_over;
+    resume(connection);
+  };
+  // A request that waits again (its version was there, but a GTID asks for more) waits for a later version: no id can
+  // come back here at once.
+  while (!by_version_.empty() && by_version_.top_value() <= visible) end(by_version_.top(), false);
+  while (!by_deadline_.empty() && (all || by_deadline_.top_value() <= state_.now_ns)) end(by_deadline_.top(), true);
+}
+
+std::uint64_t Responder::next_deadline_ns() const {
+  return by_deadline_.empty() ? std::numeric_limits<std::uint64_t>::max() : by_deadline_.top_value();
+}
+
+void Responder::time_out_head(HttpConnection& connection) {
+  ++metrics_.head_timeouts;
+  if (batch_size_ == kBatch) flush();
+  Query query;
+  Planner::plan_failure(408, "the request's head did not arrive in time", query);
+  enqueue(connection, query);
+  connection.input.release();
+}
+
+void Responder::enqueue(HttpConnection& connection, const Query& query) {
+  RINGSIDE_ASSERT(batch_size_ < kBatch);
+  connections_[connection.id] = &connection;
+  Query& queued = batch_[batch_size_++];
+  queued = query;
+  queued.connection = connection.id;
+  queued.started_ns = connection.started_ns == 0 ? state_.now_ns : connection.started_ns;
+  connection.queued_bytes +=
+      kHeadEstimate + (query.table != nullptr ? query.table->largest_record * query.keys.size() : 0);
+  if (!query.keep_alive) connection.must_close = true;
+}
+
+void Responder::flush() {
+  if (batch_size_ == 0) return;
+  // One look at the clock for all: they are sent together.
+  const std::uint64_t now_ns = monotonic_ns();
+  for (std::size_t i = 0; i < batch_size_; ++i) answer(batch_[i], now_ns);
+  batch_size_ = 0;
+  arena_.clear();
+}
+
+void Responder::answer(const Query& query, std::uint64_t now_ns) {
+  HttpConnection& connection = *connections_[query.connection];
+  connection.queued_bytes = 0;
+  touch(connection);
+  if (connection.is_broken) return;
+  if (state_.version < connection.last_version) {
+    // Joined again at an older version than this client has seen: another connection may show it, this one not.
+    connection.is_broken = true;
+    return;
+  }
+  const std::size_t before = connection.output.size();
+  std::uint16_t status = 0;
+  if (answers_.write(query, connection.output, status) == Answered::kLost) {
+    is_lost_ = true;
+    connection.is_broken = true;
+    return;
+  }
+  if (connection.output.size() == before) {
+    connection.is_broken = true;  // not even a problem fitted: silence would shift all answers by one
+    return;
+  }
+  connection.last_version = state_.version;
+  if (query.kind == QueryKind::kRow || query.kind == QueryKind::kRows) has_answered_from_ring_ = true;
+  metrics_.requests.count(query.route, status);
+  if (query.route == RouteKind::kRow || query.route == RouteKind::kRows || query.route == RouteKind::kVersion) {
+    metrics_.request_duration.record(now_ns - query.started_ns);
+  }
+}
+
+void Responder::touch(HttpConnection& connection) {
+  if (connection.is_listed) return;
+  connection.is_listed = true;
+  touched_.push_back(&connection);
+}
+
+void Responder::clear_touched() {
+  for (HttpConnection* connection : touched_) connection->is_listed = false;
+  touched_.clear();
+}
+
+bool Responder::take_lost() {
+  const bool lost = is_lost_;
+  is_lost_ = false;
+  return lost;
+}
+
+void Responder::forget(HttpConnection& connection) {
+  by_version_.erase(connection.id);
+  by_deadline_.erase(connection.id);
+  connection.is_waiting = false;
+  connections_[connection.id] = nullptr;
+}
+
+}  // namespace ringside::replica

@@ -1,0 +1,342 @@
+#include "replica/server.h"
+
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "replica/listener.h"
+
+namespace ringside::replica {
+namespace {
+
+constexpr unsigned kEntries = 2048;
+constexpr unsigned kCompletions = 16384;
+constexpr std::size_t kInputLimit = std::size_t{8} << 20;
+constexpr std::size_t kWarmBuffers = 256;
+constexpr std::uint64_t kSecondNs = 1'000'000'000;
+constexpr std::uint64_t kMillisecondNs = 1'000'000;
+// Files that are not client connections: the ring's chunks are mapped and closed, so these are few.
+constexpr rlim_t kOtherFiles = 256;
+
+std::uint64_t to_ns(std::chrono::milliseconds duration) {
+  return static_cast<std::uint64_t>(duration.count()) * kMillisecondNs;
+}
+
+ResponderLimits limits_of(const ReplicaConfig& config) {
+  ResponderLimits limits;
+  limits.max_connections = config.max_connections;
+  limits.head_limit_bytes = config.head_limit_bytes;
+  limits.plan.max_keys = config.max_keys;
+  limits.plan.default_wait_ms = static_cast<std::uint32_t>(config.default_wait.count());
+  limits.plan.max_wait_ms = static_cast<std::uint32_t>(config.max_wait.count());
+  limits.plan.numbers_as_strings = config.numbers_as_strings;
+  return limits;
+}
+
+// Raises the limit of open files to what max_connections needs; lowers max_connections to what there is.
+void fit_to_open_files(ReplicaConfig& config) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const rlim_t needed = config.max_connections + kOtherFiles;
+  if (limit.rlim_cur >= needed) return;
+  limit.rlim_cur = std::min(needed, limit.rlim_max);
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) return;
+  const rlim_t left = limit.rlim_cur > 2 * kOtherFiles ? limit.rlim_cur - kOtherFiles : limit.rlim_cur / 2;
+  log_warning("replica.max_connections is more than the open files allowed: raise the limit (LimitNOFILE=)",
+              {{"max_connections", config.max_connections}, {"used", static_cast<std::uint64_t>(left)}});
+  config.max_connections = static_cast<std::uint32_t>(std::max<rlim_t>(left, 1));
+}
+
+}  // namespace
+
+Server::Server(const ServerOptions& options)
+    : options_(options),
+      inputs_(kInputLimit, kWarmBuffers / 4),
+      outputs_(options.config.response_limit_bytes + 2 * Responder::kOutputHighWater, kWarmBuffers),
+      follower_(options.ring_directory, options.ring_name),
+      pages_(options_.config, options.ring_name, options.index, follower_, metrics_),
+      responder_(limits_of(options_.config), pages_, metrics_) {
+  slots_.reserve(options_.config.max_connections);
+  free_slots_.reserve(options_.config.max_connections);
+  const std::uint64_t shortest =
+      std::min(to_ns(options_.config.idle_timeout), to_ns(options_.config.head_timeout));
+  sweep_interval_ns_ = std::clamp(shortest / 8, 10 * kMillisecondNs, kSecondNs);
+}
+
+Server::~Server() {
+  for (const std::unique_ptr<Connection>& connection : slots_) {
+    if (connection->fd >= 0) ::close(connection->fd);
+  }
+  if (is_listening_ && !options_.config.unix_socket.empty()) {
+    unlink_socket(options_.config.unix_socket_for(options_.index));
+  }
+  // The kernel lets go of all buffers before they are freed.
+  receive_buffers_.reset();
+  uring_.reset();
+}
+
+Result<std::unique_ptr<Server>> Server::create(const ServerOptions& options) {
+  ServerOptions fitted = options;
+  fit_to_open_files(fitted.config);
+  std::unique_ptr<Server> server(new Server(fitted));
+  RINGSIDE_TRY(server->set_up());
+  return server;
+}
+
+Result<void> Server::set_up() {
+  RINGSIDE_ASSIGN(uring_, Uring::create(kEntries, kCompletions));
+  RINGSIDE_ASSIGN(receive_buffers_, BufferRing::create(*uring_, 0, kReceiveBuffers, kReceiveBufferBytes));
+  if (options_.admin_port) {
+    ListenAddress address;
+    address.host = options_.config.admin_address;
+    address.port = *options_.admin_port;
+    address.is_ipv6 = address.host.find(':') != std::string::npos;
+    Listener& listener = listeners_[static_cast<std::size_t>(Place::kAdmin)];
+    RINGSIDE_ASSIGN(listener.fd, listen_tcp(address, PortUse::kAlone, "replica.admin_port + index"));
+    admin_port_ = local_port(listener.fd.get());
+    arm_accept(Place::kAdmin);
+  }
+  if (options_.stop_fd >= 0) {
+    io_uring_sqe* sqe = uring_->sqe();
+    io_uring_prep_poll_add(sqe, options_.stop_fd, POLLIN);
+    io_uring_sqe_set_data64(sqe, tag(Operation::kStopPoll, 0, 0));
+  }
+  return {};
+}
+
+Result<void> Server::run() {
+  while (!must_end()) {
+    turn();
+    if (fatal_) return *fatal_;
+    sleep();
+  }
+  log_info("replica ends", {{"open_connections", metrics_.connections}});
+  return {};
+}
+
+void Server::turn() {
+  now_ns_ = monotonic_ns();
+  follower_.turn(now_ns_);
+  update_listening();
+  begin_responder_turn();
+  arm_wake_poll();
+  uring_->reap([this](const io_uring_cqe& cqe) { complete(cqe); });
+  responder_.end_waits(!follower_.is_serving());
+  responder_.flush();
+  if (now_ns_ >= next_sweep_ns_) sweep();
+  responder_.flush();
+  finish_turn();
+}
+
+void Server::begin_responder_turn() {
+  Responder::TurnState state;
+  state.now_ns = now_ns_;
+  state.unix_seconds = clock_ns(CLOCK_REALTIME_COARSE) / kSecondNs;
+  state.is_draining = stops_ > 0;
+  state.version = follower_.last_version();
+  if (follower_.is_serving()) {
+    state.tables = &follower_.tables();
+    state.version = state.tables->visible_version();
+  } else {
+    state.unready_reason = follower_.reason();
+  }
+  responder_.begin_turn(state);
+}
+
+void Server::complete(const io_uring_cqe& cqe) {
+  const std::uint64_t data = cqe.user_data;
+  const auto id = static_cast<std::uint32_t>(data);
+  const auto generation = static_cast<std::uint32_t>(data >> 32 & 0xffffff);
+  switch (static_cast<Operation>(data >> 56)) {
+    case Operation::kReceive:
+      return on_receive(cqe, find(id, generation));
+    case Operation::kSend:
+      return on_send(cqe, find(id, generation));
+    case Operation::kAccept:
+      return on_accept(cqe, static_cast<Place>(id), generation);
+    case Operation::kWakePoll:
+      return on_wake(cqe);
+    case Operation::kStopPoll:
+      return on_stop(cqe.res);
+    case Operation::kIgnored:
+      return;
+  }
+}
+
+// Everything was copied: is it still what it was? Then it may be sent.
+void Server::finish_turn() {
+  const bool is_lost = responder_.take_lost();
+  if (is_lost) follower_.mark_lost();
+  if (is_lost || (responder_.has_answered_from_ring() && !follower_.is_still_valid())) {
+    ++metrics_.discarded_turns;
+    for (HttpConnection* http : responder_.touched()) http->is_broken = true;
+  }
+  for (HttpConnection* http : responder_.touched()) update(of(*http));
+  responder_.clear_touched();
+  if (stops_ > 0 && ++drain_turns_ > 1) {
+    // One turn was for what had already arrived; now whoever asks nothing is let go.
+    for (const std::unique_ptr<Connection>& connection : slots_) {
+      if (connection->fd >= 0) update(*connection);
+    }
+  }
+  metrics_.waiting = responder_.waiting();
+  receive_buffers_->publish();
+}
+
+void Server::sleep() {
+  const std::uint64_t timeout_ns = wait_ns();
+  const bool spins = options_.config.busy_poll && follower_.is_serving();
+  if (spins) {
+    uring_->poll();
+  } else if (timeout_ns == 0 || !follower_.prepare_sleep()) {
+    uring_->wait(0);
+  } else {
+    uring_->wait(timeout_ns);
+    follower_.awake();
+  }
+}
+
+std::uint64_t Server::wait_ns() const {
+  if (follower_.has_work()) return 0;
+  std::uint64_t until = now_ns_ + kSecondNs;
+  until = std::min(until, responder_.next_deadline_ns());
+  until = std::min(until, follower_.wakes_at_ns());
+  if (metrics_.connections != 0) until = std::min(until, next_sweep_ns_);
+  if (follower_.is_serving() && !is_listening_ && stops_ == 0) until = std::min(until, next_listen_ns_);
+  for (const Listener& listener : listeners_) {
+    if (listener.fd && !listener.is_armed) until = std::min(until, next_accept_ns_);
+  }
+  if (stops_ > 0) until = std::min(until, drain_turns_ < 2 ? now_ns_ : drain_deadline_ns_);
+  const std::uint64_t now = monotonic_ns();
+  return until <= now ? 0 : until - now;
+}
+
+bool Server::must_end() const {
+  if (stops_ == 0) return false;
+  return stops_ > 1 || (drain_turns_ > 1 && metrics_.connections == 0) || now_ns_ >= drain_deadline_ns_;
+}
+
+void Server::on_stop(std::int32_t result) {
+  if (result < 0) return;
+  std::array<char, 512> bytes;
+  const ssize_t size = ::read(options_.stop_fd, bytes.data(), bytes.size());
+  if (size <= 0) return;
+  if (++stops_ == 1) start_draining();
+  io_uring_sqe* sqe = uring_->sqe();
+  io_uring_prep_poll_add(sqe, options_.stop_fd, POLLIN);
+  io_uring_sqe_set_data64(sqe, tag(Operation::kStopPoll, 0, 0));
+}
+
+void Server::start_draining() {
+  log_info("draining: no new connections, what is in flight is answered",
+           {{"open_connections", metrics_.connections}});
+  drain_deadline_ns_ = now_ns_ + to_ns(options_.config.max_wait) + to_ns(options_.config.head_timeout);
+  pages_.set_draining();
+  stop_listening();
+}
+
+void Server::update_listening() {
+  const bool should = follower_.is_serving() && stops_ == 0;
+  if (should && !is_listening_ && now_ns_ >= next_listen_ns_) {
+    const Result<void> listening = start_listening();
+    if (listening) {
+      has_listened_ = true;
+    } else if (!has_listened_) {
+      fatal_ = listening.error();
+    } else {
+      next_listen_ns_ = now_ns_ + kSecondNs;
+      log_error("cannot listen again; trying on", {{"reason", listening.error().message}});
+    }
+  }
+  if (!should && is_listening_) stop_listening();
+  if (now_ns_ < next_accept_ns_) return;
+  for (std::size_t i = 0; i < kPlaces; ++i) {
+    if (listeners_[i].fd && !listeners_[i].is_armed) arm_accept(static_cast<Place>(i));
+  }
+}
+
+Result<void> Server::start_listening() {
+  ListenAddress address = options_.config.listen;
+  if (address.port == 0) address.port = data_port_;
+  RINGSIDE_ASSIGN(UniqueFd tcp, listen_tcp(address, PortUse::kShared, "replica.listen"));
+  data_port_ = local_port(tcp.get());
+  UniqueFd local;
+  const std::string path = options_.config.unix_socket_for(options_.index);
+  if (!path.empty()) RINGSIDE_ASSIGN(local, listen_unix(path));
+  listeners_[static_cast<std::size_t>(Place::kTcp)].fd = std::move(tcp);
+  listeners_[static_cast<std::size_t>(Place::kUnix)].fd = std::move(local);
+  arm_accept(Place::kTcp);
+  if (!path.empty()) arm_accept(Place::kUnix);
+  is_listening_ = true;
+  address.port = data_port_;
+  log_info("listening", {{"address", address.to_string()}, {"unix_socket", path}});
+  return {};
+}
+
+void Server::stop_listening() {
+  for (const Place place : {Place::kTcp, Place::kUnix}) {
+    Listener& listener = listeners_[static_cast<std::size_t>(place)];
+    if (!listener.fd) continue;
+    if (listener.is_armed) {
+      // The accept holds the socket open: without taking it back, closing would not end the listening.
+      io_uring_sqe* sqe = uring_->sqe();
+      io_uring_prep_cancel64(sqe, tag(Operation::kAccept, listener.generation, static_cast<std::uint32_t>(place)), 0);
+      io_uring_sqe_set_data64(sqe, tag(Operation::kIgnored, 0, 0));
+    }
+    listener.fd.reset();
+    listener.is_armed = false;
+    listener.generation = (listener.generation + 1) & 0xffffff;
+  }
+  if (is_listening_ && !options_.config.unix_socket.empty()) {
+    unlink_socket(options_.config.unix_socket_for(options_.index));
+  }
+  is_listening_ = false;
+}
+
+void Server::arm_accept(Place place) {
+  Listener& listener = listeners_[static_cast<std::size_t>(place)];
+  io_uring_sqe* sqe = uring_->sqe();
+  io_uring_prep_multishot_accept(sqe, listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC);
+  io_uring_sqe_set_data64(sqe, tag(Operation::kAccept, listener.generation, static_cast<std::uint32_t>(place)));
+  listener.is_armed = true;
+}
+
+// Polls the FIFO of the reader in use; a reader that is gone leaves its poll to be taken back.
+void Server::arm_wake_poll() {
+  const std::uint64_t serial = follower_.wake_serial();
+  if (serial == wake_serial_) return;
+  if (wake_serial_ != 0) {
+    io_uring_sqe* sqe = uring_->sqe();
+    io_uring_prep_cancel64(sqe, tag(Operation::kWakePoll, static_cast<std::uint32_t>(wake_serial_), 0), 0);
+    io_uring_sqe_set_data64(sqe, tag(Operation::kIgnored, 0, 0));
+  }
+  wake_serial_ = serial;
+  if (serial == 0) return;
+  io_uring_sqe* sqe = uring_->sqe();
+  io_uring_prep_poll_multishot(sqe, follower_.wake_fd(), POLLIN);
+  io_uring_sqe_set_data64(sqe, tag(Operation::kWakePoll, static_cast<std::uint32_t>(serial), 0));
+}
+
+void Server::on_wake(const io_uring_cqe& cqe) {
+  const auto serial = static_cast<std::uint32_t>(cqe.user_data >> 32 & 0xffffff);
+  if (wake_serial_ == 0 || serial != (wake_serial_ & 0xffffff)) return;
+  if (cqe.res > 0) {
+    // Read away in the submission that this turn makes anyway; that the read itself completed is of no interest.
+    io_uring_sqe* sqe = uring_->sqe();
+    io_uring_prep_read(sqe, follower_.wake_fd(), wake_bytes_.data(), static_cast<unsigned>(wake_bytes_.size()), 0);
+    io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
+    io_uring_sqe_set_data64(sqe, tag(Operation::kIgnored, 0, 0));
+  }
+  if ((cqe.flags & IORING_CQE_F_MORE) == 0) wake_serial_ = 0;  // armed again in the next turn
+}
+
+}  // namespace ringside::replica

@@ -1,0 +1,162 @@
+// Server: the replica's event loop. One thread, one io_uring; everything else in this folder is called from here.
+//
+//   turn:  apply what the ring published ─► work off completions (requests are planned) ─► answer, end waits
+//          ─► is everything that was copied still valid? ─► submit all sends and wait, in one system call
+//
+// It listens on the data addresses only while it is serving; the admin port answers always. A connection is a slot of
+// a table: its operations carry the slot's number and generation, so that a late completion finds nobody. A slot
+// is free again only when none of its operations is left in the kernel.
+//
+// Threads: the one that calls create() and run().
+// Ownership: owns sockets, connections, buffers, and the follower of the ring.
+// Errors: create() and run() return what cannot be gone on from, with what to do about it. A client's errors end its
+// own connection only.
+// Limits: ReplicaConfig's; kReceiveBuffers; kMaxStoredInput for all unread requests together.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/config.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "replica/buffer.h"
+#include "replica/follower.h"
+#include "replica/pages.h"
+#include "replica/replica_metrics.h"
+#include "replica/responder.h"
+#include "replica/uring.h"
+
+namespace ringside::replica {
+
+struct ServerOptions {
+  std::string ring_directory;
+  std::string ring_name;
+  ReplicaConfig config;
+  unsigned index = 0;                       // of this replica among those of the host
+  std::optional<std::uint16_t> admin_port;  // of this very replica; 0: the kernel chooses (for tests)
+  int stop_fd = -1;  // readable: drain and end; readable again: end at once. A signalfd, or a pipe. The caller's.
+};
+
+class Server {
+ public:
+  static Result<std::unique_ptr<Server>> create(const ServerOptions& options);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // Serves until it is stopped. Returns then, or with what it cannot go on from.
+  Result<void> run();
+
+  // The port it listens on; 0: none.
+  std::uint16_t admin_port() const { return admin_port_; }
+
+ private:
+  static constexpr unsigned kReceiveBuffers = 1024;
+  static constexpr std::size_t kReceiveBufferBytes = 4096;
+  static constexpr std::size_t kSendBytes = std::size_t{1} << 20;  // of one operation, so that progress shows
+  static constexpr std::size_t kMaxStoredInput = std::size_t{64} << 20;
+  static constexpr std::uint64_t kLingerNs = 1'000'000'000;
+
+  enum class Operation : std::uint8_t { kIgnored, kAccept, kReceive, kSend, kWakePoll, kStopPoll };
+  enum class Place : std::uint8_t { kTcp, kUnix, kAdmin };
+  static constexpr std::size_t kPlaces = 3;
+
+  struct Listener {
+    UniqueFd fd;
+    bool is_armed = false;  // an accept is in the kernel
+    std::uint32_t generation = 0;
+  };
+
+  // A slot of the connection table.
+  struct Connection {
+    Connection(std::uint32_t id, BufferPool& inputs, BufferPool& outputs)
+        : http(id, inputs, outputs), sending(outputs) {}
+    int fd = -1;  // -1: free
+    std::uint32_t generation = 0;
+    bool is_receiving = false;   // a receive is in the kernel
+    bool is_cancelling = false;  // and is being taken back
+    bool is_sending = false;     // a send is in the kernel
+    bool has_ended = false;      // the client sends no more
+    bool is_lingering = false;   // we send no more; what the client sends is thrown away until it closes
+    bool is_closing = false;     // waits for its operations to come back
+    std::uint64_t active_ns = 0;
+    HttpConnection http;
+    Buffer sending;
+  };
+
+  explicit Server(const ServerOptions& options);
+  Result<void> set_up();
+
+  // server.cc: the loop.
+  void turn();
+  void begin_responder_turn();
+  void complete(const io_uring_cqe& cqe);
+  void finish_turn();
+  void sleep();
+  std::uint64_t wait_ns() const;
+  bool must_end() const;
+  void on_stop(std::int32_t result);
+  void start_draining();
+  void update_listening();
+  Result<void> start_listening();
+  void stop_listening();
+  void arm_accept(Place place);
+  void arm_wake_poll();
+  void on_wake(const io_uring_cqe& cqe);
+  void sweep();
+  static std::uint64_t tag(Operation operation, std::uint32_t generation, std::uint32_t id) {
+    return std::uint64_t{static_cast<std::uint8_t>(operation)} << 56 | std::uint64_t{generation & 0xffffff} << 32 | id;
+  }
+
+  // server_connections.cc: what happens to one connection.
+  void on_accept(const io_uring_cqe& cqe, Place place, std::uint32_t generation);
+  void on_receive(const io_uring_cqe& cqe, Connection* connection);
+  void on_send(const io_uring_cqe& cqe, Connection* connection);
+  void refuse(int fd);
+  Connection* find(std::uint32_t id, std::uint32_t generation);
+  Connection& of(HttpConnection& http) { return *slots_[http.id]; }
+  void arm_receive(Connection& connection);
+  void cancel_receive(Connection& connection);
+  void update(Connection& connection);
+  void start_send(Connection& connection);
+  void linger(Connection& connection);
+  void close(Connection& connection);
+  void release_if_done(Connection& connection);
+
+  ServerOptions options_;
+  std::unique_ptr<Uring> uring_;
+  std::unique_ptr<BufferRing> receive_buffers_;
+  BufferPool inputs_;
+  BufferPool outputs_;
+  ReplicaMetrics metrics_;
+  Follower follower_;
+  ReplicaPages pages_;
+  Responder responder_;
+
+  std::array<Listener, kPlaces> listeners_;
+  std::uint16_t admin_port_ = 0;
+  std::uint16_t data_port_ = 0;  // chosen by the kernel the first time, kept when it listens again
+  bool is_listening_ = false;
+  bool has_listened_ = false;
+  std::uint64_t next_listen_ns_ = 0;
+  std::uint64_t next_accept_ns_ = 0;
+  std::optional<Error> fatal_;
+
+  std::vector<std::unique_ptr<Connection>> slots_;
+  std::vector<std::uint32_t> free_slots_;
+
+  std::uint64_t now_ns_ = 0;
+  std::uint64_t sweep_interval_ns_ = 0;
+  std::uint64_t next_sweep_ns_ = 0;
+  std::uint64_t wake_serial_ = 0;  // of the FIFO that is polled; 0: none
+  unsigned stops_ = 0;
+  unsigned drain_turns_ = 0;
+  std::uint64_t drain_deadline_ns_ = 0;
+  std::array<char, 256> wake_bytes_{};
+};
+
+}  // namespace ringside::replica

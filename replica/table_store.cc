@@ -1,0 +1,317 @@
+#include "replica/table_store.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/assert.h"
+#include "shm/key.h"
+
+namespace ringside::replica {
+
+using shm::RecordType;
+using shm::RowIndex;
+
+Applied TableStore::corrupt(const shm::Record& record, std::string_view what) {
+  why_ = "record at position " + std::to_string(record.position.value()) + ", type " +
+         std::to_string(static_cast<int>(record.header.type)) + ", table " +
+         std::to_string(record.header.table_id.value()) + ": " + std::string(what);
+  return Applied::kCorrupt;
+}
+
+Applied TableStore::apply(const shm::Record& record) {
+  RINGSIDE_ASSERT(!is_removing_);
+  ++records_;
+  is_between_ = record.header.type == RecordType::kCommit;
+  switch (record.header.type) {
+    case RecordType::kRow:
+    case RecordType::kTombstone:
+    case RecordType::kRelocation:
+      return apply_row(record);
+    case RecordType::kCommit:
+      return apply_commit(record);
+    case RecordType::kTableEvent:
+      return apply_table_event(record);
+    case RecordType::kCheckpoint:
+      return apply_checkpoint(record);
+    case RecordType::kSegmentEnd:
+      break;  // the reader follows these itself
+  }
+  return Applied::kRecord;
+}
+
+Applied TableStore::apply_row(const shm::Record& record) {
+  ServedTable* table = nullptr;
+  if (!table_of(record, table)) return Applied::kCorrupt;
+  if (table == nullptr) return Applied::kRecord;  // dropped since: nobody will ask
+
+  const bool is_tombstone = record.header.type == RecordType::kTombstone;
+  const Bytes key = record.bytes.subspan(shm::kRecordHeaderBytes, record.header.key_bytes);
+  if (key.size() > shm::kMaxKeyBytes) return corrupt(record, "its key is longer than any key");
+  if (!is_tombstone) {
+    shm::RowView row;
+    if (record.header.shape_id != table->description().shape.id) {
+      return corrupt(record, "its shape is not its table's");
+    }
+    if (!shm::RowView::parse(record.header, record.bytes, row) || row.column_count() != table->column_count() ||
+        !row.offsets_are_valid()) {
+      return corrupt(record, "its columns do not fit its shape");
+    }
+    table->largest_record = std::max(table->largest_record, record.header.length);
+  }
+
+  const std::uint64_t hash = shm::key_hash(key);
+  const RowIndex::Handle handle = table->index.find(hash, key, reader_);
+  if (handle != RowIndex::kNoRow) {
+    if (!replace(*table, handle, record)) return Applied::kCorrupt;
+    if (is_tombstone) removals_.push_back({table->id(), handle, hash});
+    return Applied::kRecord;
+  }
+  if (is_tombstone) return Applied::kRecord;  // its row was reclaimed before this replica joined
+  const RowIndex::Handle added = table->index.insert(hash, record.address, reader_);
+  ++table->row_count;
+  table->row_bytes += record.header.length;
+  if (record.header.previous != 0 && record.header.version > visible_) {
+    before_.emplace(row_id(table->id(), added), shm::Address{0});
+  }
+  return Applied::kRecord;
+}
+
+// The row is there already: its entry leads to the new record from now on, and lookups at the visible version are
+// led to the old one.
+bool TableStore::replace(ServedTable& table, RowIndex::Handle handle, const shm::Record& record) {
+  const shm::Address old_address = table.index.address(handle);
+  shm::RecordHeader old;
+  std::array<std::byte, shm::kRecordHeaderBytes> bytes;
+  const shm::CopyStatus status = reader_.copy_record(old_address, old, bytes);
+  if (status != shm::CopyStatus::kOk && status != shm::CopyStatus::kTooSmall) {
+    corrupt(record, "the row's version before it cannot be read");
+    return false;
+  }
+  if (record.header.version > visible_) {
+    // Of several changes in one transaction the first one decides what was visible before.
+    const bool old_is_visible = old.version <= visible_;
+    const shm::Address visible_address = old_is_visible ? old_address : old.previous;
+    if (record.header.previous != old_address || !old_is_visible) {
+      before_.emplace(row_id(table.id(), handle), visible_address);
+    }
+  }
+  const bool was_row = old.type != RecordType::kTombstone;
+  const bool is_row = record.header.type != RecordType::kTombstone;
+  if (was_row) {
+    --table.row_count;
+    table.row_bytes -= std::min<std::uint64_t>(old.length, table.row_bytes);
+  }
+  if (is_row) {
+    ++table.row_count;
+    table.row_bytes += record.header.length;
+  }
+  table.index.set_address(handle, record.address);
+  return true;
+}
+
+Applied TableStore::apply_commit(const shm::Record& record) {
+  shm::Commit commit;
+  if (!shm::parse_commit(record.header, record.bytes, commit)) return corrupt(record, "a commit that cannot be read");
+  if ((record.header.flags & shm::kLoadBatch) == 0) {
+    if (record.header.version < visible_) return corrupt(record, "its version is older than the one before");
+    visible_ = record.header.version;
+    gtid_.assign(commit.gtid);
+    commit_time_us_ = commit.commit_time_us;
+    ++transactions_;
+    Gtid gtid;
+    if (parse_gtid(commit.gtid, gtid)) gtids_.remember(gtid);
+    for (const PendingEvent& event : events_) run_event(event);
+    if (!events_.empty()) rebuild_routes();
+    events_.clear();
+  } else if (!events_.empty()) {
+    return corrupt(record, "a load batch that carries table events");
+  }
+  before_.clear();
+  is_removing_ = !removals_.empty();
+  removed_ = 0;
+  return Applied::kCommit;
+}
+
+bool TableStore::remove_some(std::size_t limit) {
+  if (!is_removing_) return true;
+  for (; limit > 0 && removed_ < removals_.size(); --limit, ++removed_) {
+    const Removal& removal = removals_[removed_];
+    ServedTable* table = find_table(removal.table);
+    if (table == nullptr) continue;
+    // Inserted again by the same transaction: then it stays. Removed by an earlier entry of this list: the handle may
+    // not be read, so each row's tombstones but the last are passed over by what the entry's record says.
+    shm::RecordHeader header;
+    std::array<std::byte, shm::kRecordHeaderBytes> bytes;
+    const shm::Address address = table->index.address(removal.handle);
+    const shm::CopyStatus status = reader_.copy_record(address, header, bytes);
+    const bool readable = status == shm::CopyStatus::kOk || status == shm::CopyStatus::kTooSmall;
+    if (!readable || header.type != RecordType::kTombstone) continue;
+    if (!table->index.erase(removal.hash, removal.handle)) continue;
+  }
+  if (removed_ < removals_.size()) return false;
+  removals_.clear();
+  is_removing_ = false;
+  return true;
+}
+
+Applied TableStore::apply_table_event(const shm::Record& record) {
+  shm::TableEvent event;
+  if (!shm::parse_table_event(record.header, record.bytes, event)) {
+    return corrupt(record, "a table event that cannot be read");
+  }
+  if (event.catalogue_generation > catalogue_generation_) {
+    const Result<void> read = read_catalogue();
+    if (!read) return corrupt(record, read.error().message);
+    if (event.catalogue_generation > catalogue_generation_) {
+      return corrupt(record, "it names a catalogue that is not there yet");
+    }
+  }
+  events_.push_back({event.action, record.header.table_id, std::string(event.name), std::string(event.reason)});
+  return Applied::kRecord;
+}
+
+Applied TableStore::apply_checkpoint(const shm::Record& record) {
+  shm::Checkpoint checkpoint;
+  if (!shm::parse_checkpoint(record.header, record.bytes, checkpoint) || checkpoint.position != record.position) {
+    return corrupt(record, "a checkpoint that contradicts itself");
+  }
+  if (transactions_ != 0 || record.header.version < visible_) return Applied::kRecord;
+  // Before the first commit that is left in the log, the checkpoint alone tells where it stands.
+  visible_ = record.header.version;
+  gtid_.assign(checkpoint.gtid_set);
+  Gtid gtid;
+  if (parse_gtid(checkpoint.gtid_set, gtid)) gtids_.remember(gtid);
+  return Applied::kRecord;
+}
+
+void TableStore::run_event(const PendingEvent& event) {
+  switch (event.action) {
+    case shm::TableAction::kLive: {
+      ServedTable* table = find_table(event.id);
+      Route& route = routes_[event.name];
+      route.name = event.name;
+      const TableId before = route.table != nullptr ? route.table->id() : TableId();
+      route.table = table;  // nullptr: dropped since; a later event says so
+      route.is_quarantined = false;
+      route.reason.clear();
+      if (table != nullptr) table->is_live = true;
+      if (before != TableId() && before != event.id) drop(before);
+      break;
+    }
+    case shm::TableAction::kDropped:
+      drop(event.id);
+      break;
+    case shm::TableAction::kQuarantined: {
+      Route& route = routes_[event.name];
+      route.name = event.name;
+      route.is_quarantined = true;
+      route.reason = event.reason;
+      break;
+    }
+  }
+}
+
+void TableStore::drop(TableId id) {
+  for (auto it = routes_.begin(); it != routes_.end();) {
+    if (it->second.table != nullptr && it->second.table->id() == id) {
+      it->second.table = nullptr;
+      if (!it->second.is_quarantined) {
+        it = routes_.erase(it);
+        continue;
+      }
+    }
+    ++it;
+  }
+  if (last_table_ != nullptr && last_table_->id() == id) last_table_ = nullptr;
+  tables_.erase(id.value());
+}
+
+ServedTable* TableStore::find_table(TableId id) {
+  if (last_table_ != nullptr && last_table_->id() == id) return last_table_;
+  const auto found = tables_.find(id.value());
+  if (found == tables_.end()) return nullptr;
+  last_table_ = found->second.get();
+  return last_table_;
+}
+
+bool TableStore::table_of(const shm::Record& record, ServedTable*& table) {
+  table = find_table(record.header.table_id);
+  if (table != nullptr || record.position < catalogue_position_) return true;
+  // The catalogue is published before the records that need it: one read after this record was published has its
+  // table, or the table has been dropped since.
+  const Result<void> read = read_catalogue();
+  if (!read) {
+    corrupt(record, read.error().message);
+    return false;
+  }
+  table = find_table(record.header.table_id);
+  return true;
+}
+
+Result<void> TableStore::read_catalogue() {
+  const Position committed = reader_.committed_position();
+  RINGSIDE_ASSIGN(const shm::Catalogue catalogue, reader_.read_catalogue());
+  if (catalogue.generation < catalogue_generation_) {
+    return Error{ErrorKind::kCorrupt, "the catalogue went back to an older generation"};
+  }
+  catalogue_generation_ = catalogue.generation;
+  catalogue_position_ = committed;
+  database_ = catalogue.database;
+  history_ = catalogue.history;
+  history_hash_ = shm::key_hash(as_bytes(history_));
+  for (const shm::Table& table : catalogue.tables) {
+    std::unique_ptr<ServedTable>& mine = tables_[table.id.value()];
+    if (mine == nullptr) mine = std::make_unique<ServedTable>(table, history_hash_);
+    if (routes_.find(table.name) != routes_.end()) continue;
+    // Not live yet at the visible version: known by name, so that a question is answered "not yet", not "unknown".
+    Route& route = routes_[table.name];
+    route.name = table.name;
+    route.is_quarantined = table.state == shm::TableState::kQuarantined;
+    route.reason = table.reason;
+  }
+  rebuild_routes();
+  return {};
+}
+
+void TableStore::rebuild_routes() {
+  std::vector<std::string_view> names;
+  routes_in_order_.clear();
+  for (const auto& [name, route] : routes_) {
+    names.push_back(name);
+    routes_in_order_.push_back(&route);
+  }
+  route_numbers_.build(names);
+}
+
+Lookup TableStore::copy(shm::Address address, RowBuffer& buffer) const {
+  shm::CopyStatus status = reader_.copy_record(address, buffer.header, buffer.bytes);
+  if (status == shm::CopyStatus::kTooSmall) {
+    buffer.bytes.resize(buffer.header.length);
+    status = reader_.copy_record(address, buffer.header, buffer.bytes);
+  }
+  return status == shm::CopyStatus::kOk ? Lookup::kRow : Lookup::kLost;
+}
+
+Lookup TableStore::lookup(const ServedTable& table, std::uint64_t hash, Bytes key, RowBuffer& buffer) const {
+  const RowIndex::Handle handle = table.index.find(hash, key, reader_);
+  if (handle == RowIndex::kNoRow) return Lookup::kNone;
+  if (copy(table.index.address(handle), buffer) != Lookup::kRow) return Lookup::kLost;
+  if (buffer.header.version > visible_) {
+    // Pass 1 of a transaction that is not visible yet has been here.
+    const auto before = before_.find(row_id(table.id(), handle));
+    const shm::Address address = before != before_.end() ? before->second : buffer.header.previous;
+    if (address == 0) return Lookup::kNone;
+    if (copy(address, buffer) != Lookup::kRow || buffer.header.version > visible_) return Lookup::kLost;
+  }
+  if (buffer.header.type == RecordType::kTombstone) return Lookup::kNone;
+  const Bytes record(buffer.bytes.data(), buffer.header.length);
+  const bool fits = (buffer.header.type == RecordType::kRow || buffer.header.type == RecordType::kRelocation) &&
+                    buffer.header.table_id == table.id() &&
+                    buffer.header.shape_id == table.description().shape.id &&
+                    shm::RowView::parse(buffer.header, record, buffer.row) && buffer.row.key() == as_text(key) &&
+                    buffer.row.column_count() == table.column_count();
+  return fits ? Lookup::kRow : Lookup::kLost;
+}
+
+}  // namespace ringside::replica
