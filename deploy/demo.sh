@@ -104,7 +104,7 @@ stop_all() {
 # A demo that was killed with -9 leaves its programs behind: they hold the data directory and the ports.
 stop_leftovers() {
   local file pid
-  for file in "$demo"/pid/*; do
+  for file in "$demo"/pid/{live,replica*,writer,mariadbd}; do
     [[ -f $file ]] || continue
     pid=$(<"$file")
     # Only a process that has this demo's folder among its arguments is ours; the number may be another's by now.

@@ -110,8 +110,9 @@ def main() -> int:
     else:
         options.host, options.port = None, None
         options.password = Path(options.password_file).read_text(encoding="utf-8").strip()
-    password_file = options.out / "mysql.password"
-    write_private(password_file, options.password + "\n")
+    password_file = Path(options.password_file) if options.password_file else options.out / "server.password"
+    if options.mysql:
+        write_private(password_file, options.password + "\n")
     write_private(options.out / "client.cnf", client_file(options))
     (options.out / "ringside.toml").write_text(toml(options, password_file), encoding="utf-8")
     print(options.database)

@@ -25,8 +25,8 @@ class Wrong(Exception):
     """An answer was not what it must be."""
 
 
-def milliseconds(seconds: float) -> str:
-    return f"{seconds * 1e3:.3f} ms"
+def duration(seconds: float) -> str:
+    return f"{seconds * 1e6:.0f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.1f} ms"
 
 
 def title(number: int, text: str) -> None:
@@ -41,7 +41,7 @@ def show(command: str, response: Response, note: str = "") -> None:
     for start in range(0, len(body), BODY_COLUMNS):
         print(f"     {body[start:start + BODY_COLUMNS]}")
     print(f"     → {response.status}, version {response.headers.get('ringside-version', '–')}, "
-          f"{milliseconds(response.seconds)}{note}", flush=True)
+          f"{duration(response.seconds)}{note}", flush=True)
 
 
 def expect(response: Response, status: int) -> Response:
@@ -135,7 +135,7 @@ class Tour:
             if waited > VISIBLE_SECONDS:
                 raise Wrong(f"{VISIBLE_SECONDS:g} s after the UPDATE the replica still shows {response.json()}")
         show(f"curl '{self._replica_url}{target}'", response,
-             f"; seen {milliseconds(waited)} after the client had its OK")
+             f"; seen {duration(waited)} after the client had its OK")
         self._sql.execute(f"UPDATE products SET price={old} WHERE id={self._id}")
 
     def many_requests(self) -> None:
@@ -146,8 +146,8 @@ class Tour:
             response = expect(self._replica.request("GET", f"/v1/products/{names[i % len(names)]}"), 200)
             times.append(response.seconds)
         times.sort()
-        print(f"   GET /v1/products/…: p50 {milliseconds(statistics.median(times))}, "
-              f"p90 {milliseconds(times[len(times) * 9 // 10])}, fastest {milliseconds(times[0])} "
+        print(f"   GET /v1/products/…: p50 {duration(statistics.median(times))}, "
+              f"p90 {duration(times[len(times) * 9 // 10])}, fastest {duration(times[0])} "
               "(most of it is this client and the wake-up of two processes; docs/performance.md measures the replica)")
 
     def after_a_change(self) -> None:

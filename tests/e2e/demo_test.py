@@ -2,11 +2,14 @@
 and its manners: nothing left running, nothing left in shared memory, arguments refused that are none."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 from pathlib import Path
+from typing import Dict
 
 from harness import ROOT
 
@@ -20,11 +23,13 @@ class Demo(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
 
-    def run_demo(self, *arguments: str) -> subprocess.CompletedProcess:
-        environment = {**os.environ, "RINGSIDE_DEMO_DIR": str(self.folder), "RINGSIDE_DEMO_SEEDED": "800",
-                       "RINGSIDE_DEMO_BUILD": os.environ["RINGSIDE_BUILD"]}
-        return subprocess.run([DEMO, *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, timeout=SECONDS, check=False)
+    def environment(self, build: str) -> Dict[str, str]:
+        return {**os.environ, "RINGSIDE_DEMO_DIR": str(self.folder), "RINGSIDE_DEMO_SEEDED": "800",
+                "RINGSIDE_DEMO_BUILD": build}
+
+    def run_demo(self, *arguments: str, build: str = "") -> subprocess.CompletedProcess:
+        return subprocess.run([DEMO, *arguments], env=self.environment(build or os.environ["RINGSIDE_BUILD"]),
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False)
 
     def processes(self):
         """The command lines that name this demo's folder."""
@@ -50,6 +55,30 @@ class Demo(unittest.TestCase):
                     if line.startswith("name = ")).partition('"')[2].rstrip('"')
         self.assertFalse((Path("/dev/shm") / ring).exists())
 
+    def test_it_stays_until_interrupted_and_then_stops_everything(self):
+        with subprocess.Popen([DEMO], env=self.environment(os.environ["RINGSIDE_BUILD"]), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as demo:
+            watchdog = threading.Timer(SECONDS, demo.kill)
+            watchdog.start()
+            try:
+                text = ""
+                for line in demo.stdout:
+                    text += line
+                    if line.strip().startswith("logs"):
+                        break
+                self.assertIn("Ringside is up", text)
+                running = " ".join(self.processes())
+                for program in ("mariadbd", "ringside-writer", "--index 0", "--index 1", "live.py"):
+                    self.assertIn(program, running)
+                demo.send_signal(signal.SIGINT)
+                text += demo.stdout.read()
+                self.assertEqual(demo.wait(), 0, text)
+            finally:
+                watchdog.cancel()
+                if demo.poll() is None:
+                    demo.terminate()  # it stops what it has started
+        self.assertEqual(self.processes(), [])
+
     def test_wrong_arguments_are_refused_before_anything_is_started(self):
         for arguments in (["--chek"], ["--seeded", "many"], ["--mysql"]):
             done = self.run_demo(*arguments)
@@ -58,10 +87,7 @@ class Demo(unittest.TestCase):
         self.assertIn("--check", self.run_demo("--help").stdout)
 
     def test_a_program_that_cannot_start_ends_the_demo_with_its_reason(self):
-        environment = {**os.environ, "RINGSIDE_DEMO_DIR": str(self.folder), "RINGSIDE_DEMO_SEEDED": "50",
-                       "RINGSIDE_DEMO_BUILD": str(self.folder / "no-such-build")}
-        done = subprocess.run([DEMO, "--check"], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=SECONDS, check=False)
+        done = self.run_demo("--check", build=str(self.folder / "no-such-build"))
         self.assertEqual(done.returncode, 1)
         self.assertIn("writer is not ready", done.stderr)
         self.assertIn("ringside-writer", done.stderr)
