@@ -131,9 +131,17 @@ Result<void> Capture::connect_once() {
   {
     RINGSIDE_ASSIGN(const std::unique_ptr<Connection> connection, Connection::open(config_.mysql, {}));
     set_interruptible(connection.get());
-    const Result<void> checked = check_source(*connection, config_);
+    const Result<std::vector<Problem>> problems = check_source(*connection, config_.mysql);
     set_interruptible<Connection>(nullptr);
-    RINGSIDE_TRY(checked);
+    if (!problems) return problems.error();
+    if (!may_start(*problems)) {
+      return Error{ErrorKind::kInvalid, "the source does not allow exact capture:\n" + describe(*problems)};
+    }
+    for (const Problem& problem : *problems) {
+      if (has_warned_) break;
+      log_warning("a setting of the source is doubtful", {{"setting", problem.setting}, {"why", problem.why}});
+    }
+    has_warned_ = true;
   }
   if (!new_epoch_reason_.empty()) RINGSIDE_TRY(load_new_epoch());
 

@@ -117,6 +117,7 @@ class Capture {
   std::string history_;
   std::string new_epoch_reason_;  // not empty: the next connection loads a new epoch
   bool history_was_lost_ = false;
+  bool has_warned_ = false;
   bool reload_quarantined_ = false;
   std::uint64_t next_tick_ns_ = 0;
   std::uint64_t alive_ns_ = 0;

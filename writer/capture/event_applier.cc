@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/crc32c.h"
-#include "writer/sql_tokens.h"
 
 namespace ringside::writer {
 namespace {
@@ -77,6 +76,7 @@ EventApplier::Outcome EventApplier::begin(const binlog::MariadbGtid& gtid, const
   gtid_ = MariaDbGtid{gtid.domain, header.server_id, gtid.sequence};
   gtid_text_ = to_string(*gtid_);
   is_standalone_ = gtid.is_standalone();
+  xa_key_ = xa_key(gtid.xid_format, gtid.xid_gtrid, gtid.xid_bqual);
   commit_time_us_ = std::uint64_t{header.timestamp} * 1'000'000;
   source_time_us_ = commit_time_us_;
   const Version version = gtid_->version();
@@ -219,11 +219,8 @@ Result<void> EventApplier::add_pending() {
 EventApplier::Outcome EventApplier::on_query(const binlog::Query& query) {
   if (!gtid_) return Outcome::kGoOn;
   add_to_checksum(as_bytes(query.sql));
-  const SqlStatement statement = classify(query.sql, query.schema);
+  const Statement statement = classify(query.sql, {query.schema, query.sql_mode, query.client_collation});
   switch (statement.kind) {
-    case StatementKind::kBegin:
-    case StatementKind::kSavepoint:
-      return Outcome::kGoOn;
     case StatementKind::kCommit:
       return end();
     case StatementKind::kRollback:
@@ -231,42 +228,49 @@ EventApplier::Outcome EventApplier::on_query(const binlog::Query& query) {
       markers_.clear();
       return end();
     default:
-      break;
+      if (!is_passed_over_) on_statement(statement);
+      return is_standalone_ ? end() : Outcome::kGoOn;
   }
-  if (!is_passed_over_) {
-    switch (statement.kind) {
-      case StatementKind::kDdlTable:
-      case StatementKind::kDml:
-        for (const TableName& table : statement.tables) {
-          if (table.schema != options_.database || !options_.is_chosen(table.name)) continue;
-          refuse_and_reload(table.name, statement.kind == StatementKind::kDml
-                                            ? "changed by a statement that the binlog does not show as rows; being loaded anew"
-                                            : "its definition changed; being loaded anew");
-        }
-        break;
-      case StatementKind::kDdlDatabase:
-      case StatementKind::kUnknown:
-        for (const shm::TableUsage& table : publisher_.usage()) {
-          refuse_and_reload(table.name, "a statement that is not understood may have changed it; being loaded anew");
-        }
-        break;
-      case StatementKind::kXaEnd: {
-        const auto known = prepared_.find(statement.xa_id);
-        if (known != prepared_.end()) {
-          reloads_.insert(known->second.begin(), known->second.end());
-          prepared_.erase(known);
-        } else {
-          for (const shm::TableUsage& table : publisher_.usage()) {
-            refuse_and_reload(table.name, "an XA transaction of unknown contents ended; being loaded anew");
-          }
-        }
-        break;
+}
+
+void EventApplier::on_statement(const Statement& statement) {
+  switch (statement.kind) {
+    case StatementKind::kTableDdl:
+    case StatementKind::kDml:
+      for (const TableName& name : statement.tables) {
+        if (name.schema != options_.database || !options_.is_chosen(name.table)) continue;
+        refuse_and_reload(name.table, statement.kind == StatementKind::kDml
+                                          ? "changed by a statement that the binlog does not show as rows; being loaded anew"
+                                          : "its definition changed; being loaded anew");
       }
-      default:
-        break;
+      return;
+    case StatementKind::kDatabaseDdl:
+      for (const TableName& name : statement.tables) {
+        if (name.schema == options_.database) refuse_all("its database's definition changed; being loaded anew");
+      }
+      return;
+    case StatementKind::kRollbackToSavepoint:
+    case StatementKind::kUnknown:
+      refuse_all("a statement that is not understood may have changed it; being loaded anew");
+      return;
+    case StatementKind::kXaCommit:
+    case StatementKind::kXaRollback: {
+      const auto known = prepared_.find(xa_key_);
+      if (known == prepared_.end()) {
+        refuse_all("an XA transaction of unknown contents ended; being loaded anew");
+        return;
+      }
+      reloads_.insert(known->second.begin(), known->second.end());
+      prepared_.erase(known);
+      return;
     }
+    default:
+      return;
   }
-  return is_standalone_ ? end() : Outcome::kGoOn;
+}
+
+void EventApplier::refuse_all(const std::string& reason) {
+  for (const shm::TableUsage& table : publisher_.usage()) refuse_and_reload(table.name, reason);
 }
 
 // From this version on the name is not served until it has been loaded anew.

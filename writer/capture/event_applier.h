@@ -31,6 +31,7 @@
 #include "writer/binlog/rows.h"
 #include "writer/binlog/table_map.h"
 #include "writer/source/gtid.h"
+#include "writer/sql_tokens.h"
 
 namespace ringside::writer {
 
@@ -109,6 +110,8 @@ class EventApplier {
   Outcome on_query(const binlog::Query& query);
   Outcome on_table_map(const binlog::TableMapEvent& event);
   Outcome on_rows(const binlog::RowsEvent& event);
+  void on_statement(const Statement& statement);
+  void refuse_all(const std::string& reason);
   Outcome on_xa_prepare(const binlog::XaPrepare& prepare);
   void refuse_and_reload(const std::string& name, std::string reason);
   Outcome take_markers(Target& target, const binlog::RowsEvent& event);
@@ -139,6 +142,7 @@ class EventApplier {
   // The transaction that is being received.
   std::optional<MariaDbGtid> gtid_;
   std::string gtid_text_;
+  std::string xa_key_;  // of an XA transaction
   bool is_standalone_ = false;
   bool is_passed_over_ = false;  // the ring has it already
   std::uint32_t checksum_ = 0;

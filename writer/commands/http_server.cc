@@ -45,11 +45,7 @@ constexpr std::size_t kBufferBytes = std::size_t{64} << 10;
 
 }  // namespace
 
-<<<<<<< HEAD
-class Connection;
-=======
 class HttpConnection;
->>>>>>> part/commands
 
 class HttpCore {
  public:
@@ -73,13 +69,8 @@ class HttpCore {
   void stop();
 
   // --- the HTTP thread alone
-<<<<<<< HEAD
-  void add(Connection* connection) { connections_.insert(connection); }
-  void remove(Connection* connection);
-=======
   void add(HttpConnection* connection) { connections_.insert(connection); }
   void remove(HttpConnection* connection);
->>>>>>> part/commands
   bool is_stopping() const { return is_stopping_; }
   Answer page(const Route& route);
 
@@ -111,11 +102,7 @@ class HttpCore {
   asio::steady_timer accept_timer_;
   asio::steady_timer prune_timer_;
   asio::steady_timer drain_timer_;
-<<<<<<< HEAD
-  std::set<Connection*> connections_;  // each lives through its own handlers
-=======
   std::set<HttpConnection*> connections_;  // each lives through its own handlers
->>>>>>> part/commands
   bool is_stopping_ = false;
   std::uint16_t port_ = 0;
   std::thread thread_;
@@ -125,17 +112,6 @@ class HttpCore {
   std::size_t held_ = 0;  // under mutex_
 };
 
-<<<<<<< HEAD
-class Connection : public std::enable_shared_from_this<Connection> {
- public:
-  Connection(HttpCore& core, tcp::socket socket)
-      : core_(core), stream_(std::move(socket)), version_timer_(core.context) {
-    core_.add(this);
-  }
-  ~Connection() { core_.remove(this); }
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
-=======
 class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
  public:
   HttpConnection(HttpCore& core, tcp::socket socket)
@@ -145,7 +121,6 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   ~HttpConnection() { core_.remove(this); }
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
->>>>>>> part/commands
 
   void await_request();
   // For a connection that is one too many.
@@ -197,11 +172,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
 
 // --- reading
 
-<<<<<<< HEAD
-void Connection::await_request() {
-=======
 void HttpConnection::await_request() {
->>>>>>> part/commands
   if (core_.is_stopping() || is_last_) return close();
   if (buffer_.size() > 0) return read_head();
   is_idle_ = true;
@@ -215,11 +186,7 @@ void HttpConnection::await_request() {
                           });
 }
 
-<<<<<<< HEAD
-void Connection::read_head() {
-=======
 void HttpConnection::read_head() {
->>>>>>> part/commands
   parser_.emplace();
   parser_->header_limit(core_.limits.head_bytes);
   parser_->body_limit(core_.config.body_limit_bytes);
@@ -230,11 +197,7 @@ void HttpConnection::read_head() {
       [self = shared_from_this()](error_code error, std::size_t) { self->on_head(error); });
 }
 
-<<<<<<< HEAD
-void Connection::on_head(error_code error) {
-=======
 void HttpConnection::on_head(error_code error) {
->>>>>>> part/commands
   if (error) return read_failed(error);
   const auto& request = parser_->get();
   head_only_ = request.method() == beast_http::verb::head;
@@ -277,11 +240,7 @@ void HttpConnection::on_head(error_code error) {
                     });
 }
 
-<<<<<<< HEAD
-void Connection::read_body() {
-=======
 void HttpConnection::read_body() {
->>>>>>> part/commands
   if (parser_->is_done()) return on_body({});
   stream_.expires_after(core_.limits.body);
   beast_http::async_read(
@@ -289,11 +248,7 @@ void HttpConnection::read_body() {
       [self = shared_from_this()](error_code error, std::size_t) { self->on_body(error); });
 }
 
-<<<<<<< HEAD
-void Connection::read_failed(error_code error) {
-=======
 void HttpConnection::read_failed(error_code error) {
->>>>>>> part/commands
   if (error == beast_http::error::header_limit || error == beast_http::error::buffer_overflow) {
     return refuse_request(make_problem({.status = 431,
                                         .type = "head-too-large",
@@ -317,11 +272,7 @@ void HttpConnection::read_failed(error_code error) {
 }
 
 // Before the whole request has been read: what is left of it cannot be told from a next one, so this is the last.
-<<<<<<< HEAD
-void Connection::refuse_request(Answer answer) {
-=======
 void HttpConnection::refuse_request(Answer answer) {
->>>>>>> part/commands
   core_.metrics.refused(answer.status);
   if (!parser_->is_done()) is_last_ = true;
   respond(std::move(answer));
@@ -329,21 +280,13 @@ void HttpConnection::refuse_request(Answer answer) {
 
 // --- answering
 
-<<<<<<< HEAD
-void Connection::on_body(error_code error) {
-=======
 void HttpConnection::on_body(error_code error) {
->>>>>>> part/commands
   if (error) return read_failed(error);
   if (route_.kind != Route::Kind::kCommand) return respond(core_.page(route_));
   begin_command();
 }
 
-<<<<<<< HEAD
-void Connection::begin_command() {
-=======
 void HttpConnection::begin_command() {
->>>>>>> part/commands
   started_ns_ = monotonic_ns();
   command_ = {};
   command_.received = std::chrono::steady_clock::now();
@@ -372,22 +315,14 @@ void HttpConnection::begin_command() {
       CommandResult::kUnavailable);
 }
 
-<<<<<<< HEAD
-void Connection::on_finished(Finished finished) {
-=======
 void HttpConnection::on_finished(Finished finished) {
->>>>>>> part/commands
   finished_ = std::move(finished);
   if (!finished_.id) return respond_to_command(finished_.answer, result_of(finished_.answer));
   if (finished_.version) return succeed(finished_.version);
   await_version();
 }
 
-<<<<<<< HEAD
-void Connection::await_version() {
-=======
 void HttpConnection::await_version() {
->>>>>>> part/commands
   CommandTracker& tracker = core_.wiring.tracker;
   const auto wait = core_.config.version_wait;
   if (wait.count() == 0 || tracker.stream_state() == StreamState::kStopped)
@@ -406,22 +341,14 @@ void HttpConnection::await_version() {
       });
 }
 
-<<<<<<< HEAD
-void Connection::on_version(CommittedAs version) {
-=======
 void HttpConnection::on_version(CommittedAs version) {
->>>>>>> part/commands
   if (!awaits_version_) return;
   awaits_version_ = false;
   version_timer_.cancel();
   succeed(std::move(version));
 }
 
-<<<<<<< HEAD
-void Connection::on_late() {
-=======
 void HttpConnection::on_late() {
->>>>>>> part/commands
   // When it cannot be cancelled, the marker is here just now: on_version() is on its way.
   if (!awaits_version_ || !core_.wiring.tracker.cancel(*finished_.id)) return;
   core_.release();
@@ -429,29 +356,17 @@ void HttpConnection::on_late() {
   succeed(std::nullopt);
 }
 
-<<<<<<< HEAD
-void Connection::succeed(const std::optional<CommittedAs>& version) {
-=======
 void HttpConnection::succeed(const std::optional<CommittedAs>& version) {
->>>>>>> part/commands
   respond_to_command(success_answer(finished_, version, core_.wiring.tracker.stream_state()),
                      version ? CommandResult::kOk : CommandResult::kVersionLate);
 }
 
-<<<<<<< HEAD
-void Connection::respond_to_command(const Answer& answer, CommandResult result) {
-=======
 void HttpConnection::respond_to_command(const Answer& answer, CommandResult result) {
->>>>>>> part/commands
   core_.metrics.command(command_.table->name, route_.operation, result, monotonic_ns() - started_ns_);
   respond(answer);
 }
 
-<<<<<<< HEAD
-void Connection::respond(Answer answer) {
-=======
 void HttpConnection::respond(Answer answer) {
->>>>>>> part/commands
   is_last_ = is_last_ || answer.close || core_.is_stopping() ||
              (parser_ && !(parser_->keep_alive() && parser_->get().version() == 11));
   response_ = {};
@@ -479,11 +394,7 @@ void HttpConnection::respond(Answer answer) {
   });
 }
 
-<<<<<<< HEAD
-void Connection::on_written(error_code error) {
-=======
 void HttpConnection::on_written(error_code error) {
->>>>>>> part/commands
   if (error) return close();
   if (!is_last_) return await_request();
   // Closing at once, with unread bytes of the client's in our buffer, would make the kernel reset the connection and
@@ -494,11 +405,7 @@ void HttpConnection::on_written(error_code error) {
   linger(kLingerBytes);
 }
 
-<<<<<<< HEAD
-void Connection::linger(std::size_t left) {
-=======
 void HttpConnection::linger(std::size_t left) {
->>>>>>> part/commands
   buffer_.clear();
   stream_.async_read_some(buffer_.prepare(kBufferBytes),
                           [self = shared_from_this(), left](error_code error, std::size_t size) {
@@ -507,20 +414,12 @@ void HttpConnection::linger(std::size_t left) {
                           });
 }
 
-<<<<<<< HEAD
-void Connection::finish() {
-=======
 void HttpConnection::finish() {
->>>>>>> part/commands
   is_last_ = true;
   if (is_idle_) close();
 }
 
-<<<<<<< HEAD
-void Connection::close() {
-=======
 void HttpConnection::close() {
->>>>>>> part/commands
   error_code ignored;  // nobody is left to be told
   stream_.socket().close(ignored);
   version_timer_.cancel();
@@ -564,11 +463,7 @@ void HttpCore::accept() {
     }
     socket.set_option(tcp::no_delay(true), error);  // without it answers only come later
     const bool has_room = connections_.size() < limits.connections;
-<<<<<<< HEAD
-    const auto connection = std::make_shared<Connection>(*this, std::move(socket));
-=======
     const auto connection = std::make_shared<HttpConnection>(*this, std::move(socket));
->>>>>>> part/commands
     if (has_room) {
       connection->await_request();
     } else {
@@ -589,11 +484,7 @@ void HttpCore::prune_later() {
   });
 }
 
-<<<<<<< HEAD
-void HttpCore::remove(Connection* connection) {
-=======
 void HttpCore::remove(HttpConnection* connection) {
->>>>>>> part/commands
   connections_.erase(connection);
   if (is_stopping_ && connections_.empty()) drain_timer_.cancel();
 }
@@ -653,19 +544,11 @@ void HttpCore::begin_stop() {
     if (cancelled) return;
     log_warning("closing connections whose commands are still under way",
                 {{"connections", connections_.size()}});
-<<<<<<< HEAD
-    const std::set<Connection*> remaining = connections_;
-    for (Connection* connection : remaining) connection->close();
-  });
-  const std::set<Connection*> open = connections_;
-  for (Connection* connection : open) connection->finish();
-=======
     const std::set<HttpConnection*> remaining = connections_;
     for (HttpConnection* connection : remaining) connection->close();
   });
   const std::set<HttpConnection*> open = connections_;
   for (HttpConnection* connection : open) connection->finish();
->>>>>>> part/commands
 }
 
 void HttpCore::stop() {
