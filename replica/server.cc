@@ -271,7 +271,9 @@ Result<void> Server::start_listening() {
   data_port_ = local_port(tcp.get());
   UniqueFd local;
   const std::string path = options_.config.unix_socket_for(options_.index);
-  if (!path.empty()) RINGSIDE_ASSIGN(local, listen_unix(path));
+  if (!path.empty()) {
+    RINGSIDE_ASSIGN(local, listen_unix(path));
+  }
   listeners_[static_cast<std::size_t>(Place::kTcp)].fd = std::move(tcp);
   listeners_[static_cast<std::size_t>(Place::kUnix)].fd = std::move(local);
   arm_accept(Place::kTcp);

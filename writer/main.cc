@@ -1,6 +1,7 @@
 // ringside-writer: commands to MySQL, binlog to ring. Wiring only.
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -37,7 +38,7 @@ Result<std::string> read_history(const MysqlConfig& mysql, bool renew) {
     DatabaseStatus status = session.connect();
     if (!status) status = session.run("DELETE FROM `ringside`.`history`");
     if (!status) status = session.commit();
-    if (status) return Error{ErrorKind::kUnavailable, "a new history id cannot be written: " + status->text};
+    if (status) return Error{ErrorKind::kUnavailable, "a new history id cannot be written: " + status->message};
   }
   RINGSIDE_ASSIGN(const HistoryId id, ensure_schema(session));
   std::string hex;

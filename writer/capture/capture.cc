@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "shm/ring_files.h"
 #include "writer/source/checks.h"
 #include "writer/source/connection.h"
 

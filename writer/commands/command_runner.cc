@@ -12,6 +12,7 @@
 #include "writer/commands/database_errors.h"
 #include "writer/commands/row_json.h"
 #include "writer/commands/sql_text.h"
+#include "writer/source/dialect.h"
 
 namespace ringside::writer {
 namespace {

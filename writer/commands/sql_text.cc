@@ -1,4 +1,5 @@
 #include "writer/commands/sql_text.h"
+#include "writer/source/dialect.h"
 
 #include <fmt/format.h>
 
@@ -61,16 +62,6 @@ std::string fetched(const Column& column) {
 }
 
 }  // namespace
-
-std::string quote_name(std::string_view name) {
-  std::string quoted = "`";
-  for (const char c : name) {
-    quoted += c;
-    if (c == '`') quoted += c;
-  }
-  quoted += '`';
-  return quoted;
-}
 
 std::string insert_sql(TableRef ref, std::span<const ColumnValue> values) {
   std::string sql = "INSERT INTO " + table_name(ref) + " (";

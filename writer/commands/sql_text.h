@@ -20,8 +20,7 @@ struct TableRef {
   const shm::Table* table = nullptr;
 };
 
-// `name`, with the backquotes in it doubled.
-std::string quote_name(std::string_view name);
+
 
 // INSERT of these columns; all others get their defaults. Parameters: the values in order.
 std::string insert_sql(TableRef ref, std::span<const ColumnValue> values);
