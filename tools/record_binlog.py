@@ -512,7 +512,28 @@ def record(kind, chroot, name, options, tables, sql):
         server.sql("FLUSH BINARY LOGS;")
         shutil.copyfile(os.path.join(server.dir, "data", log), out / f"{name}.binlog")
     os.chmod(out / f"{name}.binlog", 0o644)
+    write_corpus(kind, name)
     print(f"{out / name}.binlog: {(out / f'{name}.binlog').stat().st_size} bytes")
+
+
+def write_corpus(kind, name):
+    """Seeds for tests/fuzz/binlog_event_fuzz.cc (its head has the form): the first few events of each type."""
+    corpus = ROOT / "tests" / "fuzz" / "corpus" / "binlog_event"
+    corpus.mkdir(parents=True, exist_ok=True)
+    log = (ROOT / "tests" / "writer" / "fixtures" / kind / f"{name}.binlog").read_bytes()
+    seed = bytes([kind == "mariadb"])
+    counts = {}
+    at, tail = 4, 0
+    while at < len(log):
+        event_type, size = log[at + 4], struct.unpack_from("<I", log, at + 9)[0]
+        if event_type == 15:
+            tail = 4 if log[at + size - 5] == 1 else 0
+        body = log[at + 19:at + size - tail]
+        counts[event_type] = counts.get(event_type, 0) + 1
+        if event_type != 15 and counts[event_type] <= 8 and len(body) < 3000 and len(seed) < 12000:
+            seed += struct.pack("<BH", event_type, len(body)) + body
+        at += size
+    (corpus / f"{kind}_{name}").write_bytes(seed)
 
 
 def main():

@@ -3,9 +3,10 @@
 #include <array>
 #include <bitset>
 #include <charconv>
-#include <cmath>
 
+#include "base/bytes.h"
 #include "base/utf8.h"
+#include "http/json_text.h"
 
 namespace ringside::writer {
 namespace {
@@ -348,15 +349,11 @@ ValueStatus append_decimal(std::string& out, std::string_view text) {
 }
 
 ValueStatus append_float(std::string& out, float value) {
-  if (!std::isfinite(value)) return ValueStatus::kBadFloat;
-  append_number(out, value);
-  return ValueStatus::kOk;
+  return http::append_json_float(value, out) ? ValueStatus::kOk : ValueStatus::kBadFloat;
 }
 
 ValueStatus append_double(std::string& out, double value) {
-  if (!std::isfinite(value)) return ValueStatus::kBadFloat;
-  append_number(out, value);
-  return ValueStatus::kOk;
+  return http::append_json_double(value, out) ? ValueStatus::kOk : ValueStatus::kBadFloat;
 }
 
 ValueStatus append_text(std::string& out, std::string_view bytes, Charset charset) {
@@ -368,22 +365,9 @@ ValueStatus append_text(std::string& out, std::string_view bytes, Charset charse
 }
 
 void append_binary(std::string& out, std::string_view bytes) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  const std::size_t begin = out.size();
-  out.resize(begin + 2 + (bytes.size() + 2) / 3 * 4);
-  char* to = out.data() + begin;
-  const auto byte = [&](std::size_t i) {
-    return static_cast<std::uint32_t>(static_cast<unsigned char>(bytes[i]));
-  };
-  const auto put = [&](std::uint32_t group, std::size_t digits) {
-    for (std::size_t i = 0; i < 4; ++i) *to++ = i < digits ? kDigits[group >> (18 - 6 * i) & 63] : '=';
-  };
-  *to++ = '"';
-  std::size_t i = 0;
-  for (; i + 3 <= bytes.size(); i += 3) put(byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2), 4);
-  if (bytes.size() - i == 2) put(byte(i) << 16 | byte(i + 1) << 8, 3);
-  if (bytes.size() - i == 1) put(byte(i) << 16, 2);
-  *to = '"';
+  out.push_back('"');
+  http::append_base64(as_bytes(bytes), out);
+  out.push_back('"');
 }
 
 ValueStatus append_json(std::string& out, std::string_view document) {
