@@ -151,10 +151,10 @@ class Commands(CommandsCase):
                 ("POST", "/v1/items", {"name": "first"}, 409, "duplicate-key"),
                 ("POST", "/v1/items", {"id": 1, "name": "other"}, 409, "duplicate-key"),
                 ("PATCH", "/v1/items/2", {"name": "first"}, 409, "duplicate-key"),
-                ("POST", "/v1/items", {"name": "lost", "shelf": 99}, 409, None),
-                ("PATCH", "/v1/items/1", {"shelf": 99}, 409, None),
-                ("DELETE", "/v1/shelves/1", None, 409, None),
-                ("PATCH", "/v1/items/1", {"checked": -1}, 422, None),
+                ("POST", "/v1/items", {"name": "lost", "shelf": 99}, 409, "foreign-key"),
+                ("PATCH", "/v1/items/1", {"shelf": 99}, 409, "foreign-key"),
+                ("DELETE", "/v1/shelves/1", None, 409, "foreign-key"),
+                ("PATCH", "/v1/items/1", {"checked": -1}, 422, "bad-value"),
                 ("POST", "/v1/items", {"amount": "many"}, 422, "bad-value"),
                 ("POST", "/v1/items", {"amount": 2 ** 31}, 422, "bad-value"),
                 ("POST", "/v1/items", {"amount": 1.5}, 422, "bad-value"),
@@ -164,7 +164,7 @@ class Commands(CommandsCase):
                 ("POST", "/v1/items", {"flags": ["x", "w"]}, 422, "bad-value"),
                 ("POST", "/v1/items", {"made": "2026-02-30T00:00:00.000"}, 422, "bad-value"),
                 ("POST", "/v1/items", {"raw": "not base64!"}, 422, "bad-value"),
-                ("POST", "/v1/shelves", {"id": 9}, 422, None),
+                ("POST", "/v1/shelves", {"id": 9}, 422, "bad-value"),
                 ("POST", "/v1/items", {"colour": "red"}, 422, "unknown-column"),
                 ("PATCH", "/v1/items/1", {"colour": "red"}, 422, "unknown-column"),
                 ("POST", "/v1/nothing", {"a": 1}, 404, "unknown-table"),
@@ -191,7 +191,7 @@ class Commands(CommandsCase):
                 ("/v1/items", b'{"amount":1}', {"Content-Type": "application/x-www-form-urlencoded"}, (415,)),
                 ("/v1/items", b'{"amount":1}', {}, (415,)),
                 ("/v1/items", b'{"name":"' + b"x" * 70000 + b'"}', as_json, (413,)),
-                ("/v1/items", b'{"amount":1}', {**as_json, "Host": "attacker.example"}, (400, 403, 421)),
+                ("/v1/items", b'{"amount":1}', {**as_json, "Host": "attacker.example"}, (421,)),
                 ("/elsewhere", b"{}", as_json, (404,))):
             with self.subTest(target=target, body=body[:40], headers=headers):
                 with self.stack.to_writer() as connection:
@@ -203,12 +203,12 @@ class Commands(CommandsCase):
                         continue
                     self.assertIn(response.status, statuses, response)
                     self.assertEqual(response.headers["content-type"], "application/problem+json", response)
-        self.assertIn(self.writer.request("PATCH", "/v1/items", {"amount": 1}).status, (404, 405))
+        self.expect(self.writer.request("PATCH", "/v1/items", {"amount": 1}), 405, "method-not-allowed")
 
     def test_a_row_locked_by_somebody_else_gives_503_and_works_afterwards(self):
         with self.stack.session() as other:
             other.execute("BEGIN; UPDATE counters SET n = 100 WHERE id = 2")
-            response = self.expect(self.writer.request("PATCH", "/v1/counters/2", {"n": 1}), 503)
+            response = self.expect(self.writer.request("PATCH", "/v1/counters/2", {"n": 1}), 503, "row-locked")
             self.assertIn("retry-after", response.headers)
             other.execute("ROLLBACK")
         document = self.done(self.writer.request("PATCH", "/v1/counters/2", {"n": 2}))

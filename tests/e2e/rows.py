@@ -182,7 +182,7 @@ def row_difference(table: Table, expected: Dict[str, object], actual: Optional[D
 def served_rows(connection: Connection, table: str) -> Optional[int]:
     """The number of rows that the replica says it serves of the table, by its metrics; None: not served."""
     for line in connection.request("GET", "/metrics").body.decode("utf-8").splitlines():
-        if line.startswith("ringside_table_rows{") and f'table="{table}"' in line:
+        if line.startswith("ringside_replica_table_rows{") and f'table="{table}"' in line:
             return int(float(line.rpartition(" ")[2]))
     return None
 
