@@ -9,11 +9,11 @@
 #include <bit>
 #include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <memory>
 
 #include "base/clock.h"
 #include "base/unique_fd.h"
+#include "bench/errno_text.h"
 #include "bench/process_cpu.h"
 #include "bench/response_reader.h"
 #include "bench/uring.h"
@@ -137,7 +137,7 @@ Result<void> Load::connect() {
   if (const int result = io_uring_register_files(ring_->get(), fds.data(), static_cast<unsigned>(fds.size()));
       result != 0) {
     return Error{ErrorKind::kIo, fmt::format("registering {} connections (ulimit -n may be too low): {}",
-                                             fds.size(), std::strerror(-result))};
+                                             fds.size(), errno_text(-result))};
   }
   alive_ = connections_.size();
   return {};
@@ -275,7 +275,7 @@ void Load::sent(std::uint32_t index, int result) {
   Connection& connection = connections_[index];
   connection.sending = false;
   if (result <= 0) {
-    fail(connection, fmt::format("sending: {}", std::strerror(-result)));
+    fail(connection, fmt::format("sending: {}", errno_text(-result)));
     return;
   }
   connection.sent_bytes += static_cast<std::size_t>(result);
@@ -321,7 +321,7 @@ Result<void> Load::turn(std::uint64_t now) {
     result = io_uring_submit_and_wait(ring_->get(), 1);
   }
   if (result < 0 && result != -EINTR && result != -ETIME && result != -EBUSY && result != -EAGAIN) {
-    return Error{ErrorKind::kIo, fmt::format("io_uring_enter: {}", std::strerror(-result))};
+    return Error{ErrorKind::kIo, fmt::format("io_uring_enter: {}", errno_text(-result))};
   }
   const std::uint64_t reaped = monotonic_ns();
   unsigned head = 0;

@@ -189,6 +189,7 @@ struct VisibleCommand {
 
   Result<std::string> password() const {
     if (password_file.empty()) {
+      // NOLINTNEXTLINE(concurrency-mt-unsafe): no thread has been started, and none sets the environment.
       const char* from_environment = std::getenv("RINGSIDE_MYSQL_PASSWORD");
       return std::string(from_environment == nullptr ? "" : from_environment);
     }

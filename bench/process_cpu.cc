@@ -5,7 +5,8 @@
 #include <time.h>
 
 #include <cerrno>
-#include <cstring>
+
+#include "bench/errno_text.h"
 
 namespace ringside::bench {
 
@@ -17,11 +18,11 @@ Result<std::uint64_t> process_cpu_ns(pid_t pid) {
   }
   clockid_t clock{};
   if (const int error = ::clock_getcpuclockid(pid, &clock); error != 0) {
-    return Error{ErrorKind::kNotFound, fmt::format("CPU clock of process {}: {}", pid, std::strerror(error))};
+    return Error{ErrorKind::kNotFound, fmt::format("CPU clock of process {}: {}", pid, errno_text(error))};
   }
   timespec time{};
   if (::clock_gettime(clock, &time) != 0) {
-    return Error{ErrorKind::kNotFound, fmt::format("CPU clock of process {}: {}", pid, std::strerror(errno))};
+    return Error{ErrorKind::kNotFound, fmt::format("CPU clock of process {}: {}", pid, errno_text(errno))};
   }
   return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(time.tv_nsec);
 }
@@ -43,7 +44,7 @@ Result<void> run_on_core(int core) {
   if (::sched_setaffinity(0, sizeof set, &set) != 0) {
     return Error{ErrorKind::kInvalid,
                  fmt::format("core {}: {} (`nproc` tells how many there are, counted from 0)", core,
-                             std::strerror(errno))};
+                             errno_text(errno))};
   }
   return {};
 }

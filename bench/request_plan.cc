@@ -13,6 +13,7 @@
 #include <fstream>
 
 #include "base/unique_fd.h"
+#include "bench/errno_text.h"
 
 namespace ringside::bench {
 namespace {
@@ -51,7 +52,7 @@ Result<KeySet> KeySet::parse(const std::string& argument) {
   std::ifstream file(argument);
   if (!file) {
     return invalid(fmt::format("keys {}: neither a range (1..63000) nor a file that can be read: {}",
-                               argument, std::strerror(errno)));
+                               argument, errno_text(errno)));
   }
   std::size_t total = 0;
   for (std::string line; std::getline(file, line);) {
@@ -80,8 +81,7 @@ std::size_t KeySet::write(std::size_t index, char* to) const {
     return static_cast<std::size_t>(end - to);
   }
   const std::string& text = texts_[index];
-  std::memcpy(to, text.data(), text.size());
-  return text.size();
+  return text.copy(to, text.size());
 }
 
 Result<Url> parse_url(std::string_view text) {
@@ -112,7 +112,7 @@ Result<Url> parse_url(std::string_view text) {
 Result<int> Endpoint::connect() const {
   const int family = unix_path.empty() ? AF_INET : AF_UNIX;
   UniqueFd fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd) return Error{ErrorKind::kIo, fmt::format("socket: {}", std::strerror(errno))};
+  if (!fd) return Error{ErrorKind::kIo, fmt::format("socket: {}", errno_text(errno))};
   int result = 0;
   if (unix_path.empty()) {
     const int on = 1;
@@ -130,7 +130,7 @@ Result<int> Endpoint::connect() const {
   }
   if (result != 0) {
     return Error{ErrorKind::kUnavailable, fmt::format("connect to {}: {} (is the server running and ready?)",
-                                                      name(), std::strerror(errno))};
+                                                      name(), errno_text(errno))};
   }
   return fd.release();
 }

@@ -16,10 +16,10 @@
 #include <array>
 #include <bit>
 #include <cerrno>
-#include <cstring>
 #include <vector>
 
 #include "base/bytes.h"
+#include "bench/errno_text.h"
 #include "bench/uring.h"
 
 namespace ringside::bench {
@@ -30,7 +30,7 @@ constexpr std::string_view kBlankLine = "\r\n\r\n";
 constexpr std::size_t kMaxSendBytes = std::size_t{256} << 10;
 
 Error io_error(std::string_view what, int error) {
-  return {ErrorKind::kIo, fmt::format("{}: {}", what, std::strerror(error))};
+  return {ErrorKind::kIo, fmt::format("{}: {}", what, errno_text(error))};
 }
 
 // One byte at a time: for the joint between two receives, and where there is no SSE2.

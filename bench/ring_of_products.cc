@@ -29,7 +29,7 @@ Column column(std::string name, ValueKind kind, std::string sql_type) {
 
 void die(std::string_view why) {
   fmt::print(stderr, "benchmark: {}\n", why);
-  std::exit(1);
+  std::_Exit(1);
 }
 
 shm::Table products_table() {

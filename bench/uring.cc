@@ -5,7 +5,8 @@
 
 #include <bit>
 #include <cerrno>
-#include <cstring>
+
+#include "bench/errno_text.h"
 
 namespace ringside::bench {
 namespace {
@@ -36,7 +37,7 @@ Result<std::unique_ptr<Uring>> Uring::create(unsigned sqes, unsigned cqes) {
             "io_uring is refused: {}. Linux 6.1 or newer is needed; `sysctl kernel.io_uring_disabled` "
             "must be 0, and a container's seccomp profile must allow io_uring_setup, io_uring_enter "
             "and io_uring_register",
-            std::strerror(-result))};
+            errno_text(-result))};
   }
   // Spares the look-up of the ring's file on each enter. It may be refused; then the look-up stays.
   (void)io_uring_register_ring_fd(&ring->ring_);
@@ -68,8 +69,7 @@ Result<std::unique_ptr<BufferRing>> BufferRing::create(Uring& ring, unsigned cou
   void* memory =
       ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (memory == MAP_FAILED) {
-    return Error{ErrorKind::kIo,
-                 fmt::format("{} bytes for receive buffers: {}", mapped, std::strerror(errno))};
+    return Error{ErrorKind::kIo, fmt::format("{} bytes for receive buffers: {}", mapped, errno_text(errno))};
   }
   buffers->mapped_ = mapped;
   buffers->ring_ = static_cast<io_uring_buf_ring*>(memory);
@@ -82,7 +82,7 @@ Result<std::unique_ptr<BufferRing>> BufferRing::create(Uring& ring, unsigned cou
     return Error{ErrorKind::kUnsupported,
                  fmt::format("io_uring provided buffers are refused: {}. Linux 6.1 or newer "
                              "is needed",
-                             std::strerror(-result))};
+                             errno_text(-result))};
   }
   buffers->owner_ = &ring;
   io_uring_buf_ring_init(buffers->ring_);

@@ -7,11 +7,11 @@
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <memory>
 
 #include "base/clock.h"
 #include "base/unique_fd.h"
+#include "bench/errno_text.h"
 #include "bench/response_reader.h"
 
 namespace ringside::bench {
@@ -79,7 +79,7 @@ class Reader {
     const std::size_t size = plan_->write(index, request.data());
     if (::send(fd_.get(), request.data(), size, MSG_NOSIGNAL) != static_cast<ssize_t>(size)) {
       return Error{ErrorKind::kUnavailable,
-                   fmt::format("sending to {}: {}", plan_->endpoint().name(), std::strerror(errno))};
+                   fmt::format("sending to {}: {}", plan_->endpoint().name(), errno_text(errno))};
     }
     answer_.clear();
     ResponseReader reader;
