@@ -7,7 +7,7 @@
 #include "http/json_text.h"
 
 namespace ringside::writer {
-Answer make_problem(const Problem& problem) {
+Answer make_problem(const ProblemDetails& problem) {
   Answer answer;
   answer.status = problem.status;
   answer.is_problem = true;

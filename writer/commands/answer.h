@@ -28,7 +28,7 @@ struct Answer {
 };
 
 // The type's last part: "urn:ringside:problem:duplicate-key".
-struct Problem {
+struct ProblemDetails {
   unsigned status = 500;
   std::string_view type;
   std::string_view title;
@@ -37,7 +37,7 @@ struct Problem {
   int mysql_error = 0;      // 0: not the server's
   std::string column = {};  // the column that is wrong; empty: none
 };
-Answer make_problem(const Problem& problem);
+Answer make_problem(const ProblemDetails& problem);
 
 // 400: the request itself cannot be understood.
 Answer bad_request(std::string detail);
