@@ -164,6 +164,29 @@ inline Result<void> make_epoch(const RingOptions& options, const std::string& wh
   return {};
 }
 
+// N5 for every epoch but `keep`: whatever became of its writer, its readers learn that it is superseded, and
+// its files go.
+template <class Memory>
+Result<void> retire_other_epochs(const RingPath& path, Epoch keep, Epoch superseded_by) {
+  RINGSIDE_ASSIGN(const std::vector<Epoch> epochs, list_epochs(path));
+  for (const Epoch epoch : epochs) {
+    if (epoch == keep) continue;
+    const std::string header = header_path(path.epoch(epoch));
+    if (const Result<UniqueFd> fd = open_file(header, Access::kReadWrite)) {
+      RINGSIDE_ASSIGN(const std::uint64_t size, file_size(fd->get(), header));
+      if (size >= kHeaderBytes) {
+        RINGSIDE_ASSIGN(const MappedFile file, MappedFile::map(header, Access::kReadWrite, kHeaderBytes));
+        Memory::store_seq_cst(&static_cast<RingHeader*>(file.data())->superseded_by, superseded_by.value());
+        wake_all(path.epoch(epoch), kMaxReaders);
+      }
+    } else if (fd.error().kind != ErrorKind::kNotFound) {
+      return fd.error();
+    }
+    RINGSIDE_TRY(remove_epoch(path, epoch));
+  }
+  return {};
+}
+
 template <class Memory>
 Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::create(const RingOptions& options,
                                                                                  const UniqueFd& lock) {
@@ -171,6 +194,13 @@ Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::create
   const RingPath path(options.directory, options.name);
   const Epoch epoch(random_nonzero());
   const std::string where = path.epoch(epoch);
+  // What a writer that never came to activate() left behind would fill the memory, attempt by attempt.
+  const Result<Epoch> in_force = current_epoch(path);
+  if (!in_force && in_force.error().kind != ErrorKind::kNotFound &&
+      in_force.error().kind != ErrorKind::kCorrupt) {
+    return in_force.error();
+  }
+  RINGSIDE_TRY(retire_other_epochs<Memory>(path, in_force ? *in_force : Epoch(), epoch));
   RINGSIDE_TRY(make_epoch(options, where));
   RINGSIDE_TRY(CatalogueFile<Memory>::create(catalogue_path(where)));
   RINGSIDE_ASSIGN(std::unique_ptr<Impl> impl, Impl::attach(options, epoch));
@@ -202,7 +232,8 @@ Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::open(c
   if (header.segment_bytes != options.segment_bytes || header.chunk_bytes != options.chunk_bytes) {
     return Error{ErrorKind::kUnsupported, "ring.segment_size or ring.chunk_size has changed"};
   }
-  RINGSIDE_TRY(remove_other_epochs(path, epoch));  // left over from a writer killed between N1 and N5
+  // Left over from a writer killed between N1 and N5.
+  RINGSIDE_TRY(retire_other_epochs<Memory>(path, epoch, epoch));
   RINGSIDE_TRY(impl->adopt_slots());
   return std::unique_ptr<BasicRingWriter>(new BasicRingWriter(std::move(impl)));
 }
@@ -292,7 +323,7 @@ Result<void> BasicRingWriter<Memory>::activate(BasicRingWriter* previous) {
     Memory::store_seq_cst(&previous->impl_->header().superseded_by, number);
     previous->impl_->wake_readers(true);
   }
-  return remove_other_epochs(self.path, Epoch(number));
+  return retire_other_epochs<Memory>(self.path, Epoch(number), Epoch(number));
 }
 
 template <class Memory>

@@ -75,5 +75,39 @@ TEST(Publisher, AReasonOfAnyBytesLeavesTheCatalogueReadable) {
   EXPECT_TRUE(writer->quarantine_reason("items")->starts_with("\xef\xbf\xbdrrr"));
 }
 
+TEST(Publisher, AnEpochThatIsReplacedAtRestartTellsItsReaders) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  const auto reader = join_ring(writer.options().ring);
+  ASSERT_NE(reader, nullptr);
+  Mirror mirror;
+  ASSERT_EQ(mirror.follow(*reader), Step::kCaughtUp);
+  ASSERT_TRUE(reader->prepare_sleep());
+
+  writer.options().ring.segment_bytes *= 2;  // cannot be continued
+  ASSERT_TRUE(writer.open());
+  EXPECT_TRUE(writer->is_fresh());
+  EXPECT_FALSE(reader->is_superseded()) << "the old epoch serves until the new one is in force";
+  writer->new_table(items_table());
+  ASSERT_TRUE(writer.try_commit(1));
+  ASSERT_TRUE(writer.activate());
+  EXPECT_TRUE(reader->is_superseded());
+  char byte = 0;
+  EXPECT_EQ(::read(reader->wake_fd(), &byte, 1), 1);
+}
+
+TEST(Publisher, EpochsThatWereNeverPutInForceAreRemovedByTheNextAttempt) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  const RingPath path(writer.options().ring.directory, writer.options().ring.name);
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    ASSERT_TRUE(writer.open());
+    const auto epochs = list_epochs(path);
+    ASSERT_TRUE(epochs) << why(epochs);
+    EXPECT_EQ(epochs->size(), 1u);
+  }
+}
+
 }  // namespace
 }  // namespace ringside::shm
