@@ -109,5 +109,42 @@ TEST(Publisher, EpochsThatWereNeverPutInForceAreRemovedByTheNextAttempt) {
   }
 }
 
+TEST(Publisher, ChunksLeftBehindByAWriterThatDiedWhileMakingThemDoNotStopTheNext) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  const RingPath path(writer.options().ring.directory, writer.options().ring.name);
+  const std::string next = chunk_path(path.epoch(*current_epoch(path)), 4);
+  ASSERT_FALSE(std::filesystem::exists(next));
+  { const std::ofstream made(next); }  // created, not yet allocated
+  ASSERT_TRUE(writer.open());
+  EXPECT_FALSE(writer->is_fresh()) << writer->why_fresh();
+  for (std::uint64_t id = 0; id < 100; ++id) ASSERT_TRUE(writer.insert(id, filler(1000)));
+  ASSERT_TRUE(writer.commit(2));
+  EXPECT_EQ(mirror_of(writer.options().ring).table("items")->size(), 100u);
+}
+
+// The slot table's entry of a segment in use is spoilt: neither reader nor writer may pass over its rows.
+TEST(Publisher, ASlotThatContradictsItselfIsNotPassedOver) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  for (std::uint64_t id = 0; id < 100; ++id) ASSERT_TRUE(writer.insert(id, filler(1000)));
+  ASSERT_TRUE(writer.commit(2));
+  const RingPath path(writer.options().ring.directory, writer.options().ring.name);
+  const std::string header = header_path(path.epoch(*current_epoch(path)));
+  writer.close();
+  auto file = MappedFile::map(header, Access::kReadWrite, kHeaderBytes + 4096);
+  ASSERT_TRUE(file) << why(file);
+  auto* slots = reinterpret_cast<SlotEntry*>(static_cast<std::byte*>(file->data()) + kHeaderBytes);
+  ASSERT_EQ(slots[4].generation, 1u);
+  slots[4].check ^= 1;
+  auto reader = RingReader::attach(writer.options().ring.directory, writer.options().ring.name);
+  ASSERT_TRUE(reader) << why(reader);
+  EXPECT_FALSE((*reader)->join());
+  ASSERT_TRUE(writer.open());
+  EXPECT_TRUE(writer->is_fresh());
+}
+
 }  // namespace
 }  // namespace ringside::shm
