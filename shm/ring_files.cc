@@ -100,7 +100,10 @@ Result<std::uint64_t> file_size(int fd, const std::string& path) {
 }
 
 Result<void> allocate(int fd, const std::string& path, std::uint64_t offset, std::uint64_t size) {
-  const int code = ::posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(size));
+  int code = 0;
+  do {  // tmpfs gives up on any signal
+    code = ::posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(size));
+  } while (code == EINTR);
   if (code == 0) return {};
   const ErrorKind kind = code == ENOSPC ? ErrorKind::kLimit : ErrorKind::kIo;
   return Error{

@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <filesystem>
 #include <utility>
 
@@ -129,7 +131,10 @@ Result<void> BasicRingWriter<Memory>::Impl::open_watches() {
       return Error{ErrorKind::kCorrupt, file + " does not have a reader file's size"};
     RINGSIDE_ASSIGN(watch.file, MappedFile::map(file, Access::kRead, kReaderFileBytes));
     watch.wake.reset(::open(wake_path(view.directory(), i).c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
-    if (!watch.wake) return Error{ErrorKind::kIo, "cannot open " + wake_path(view.directory(), i)};
+    if (!watch.wake) {
+      return Error{errno == ENOENT ? ErrorKind::kCorrupt : ErrorKind::kIo,
+                   fmt::format("cannot open {}: {}", wake_path(view.directory(), i), std::strerror(errno))};
+    }
   }
   return {};
 }
@@ -418,7 +423,8 @@ void BasicRingWriter<Memory>::Impl::free_slot(std::uint64_t slot) {
 template <class Memory>
 Result<void> BasicRingWriter<Memory>::Impl::check_limit(std::uint64_t slots, std::uint64_t bytes) const {
   const std::uint64_t after = (used_slots + slots) * segment_bytes();
-  if (after <= options.max_bytes) return {};
+  // What fits behind the tail is welcome even when a large transaction has left more than max_size in use.
+  if (slots == 0 || after <= options.max_bytes) return {};
   // Only what is large may use the reserve: otherwise it would just be a larger max_size.
   const bool is_large = bytes > options.chunk_bytes;
   if (is_large && after <= options.max_bytes + options.reserve_bytes) return {};
