@@ -13,8 +13,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -30,6 +30,8 @@
 #include "shm/row_index.h"
 
 namespace ringside::shm {
+
+enum class SlotState : std::uint8_t { kFree, kInUse, kCorrupt };
 
 struct SlotInfo {
   std::uint64_t slot = 0;
@@ -60,8 +62,10 @@ class LogView {
   }
   std::byte* at(Address address) const { return space_.base() + address * 8; }
 
-  // The table's word on a slot; nothing if it is free, in change, or contradicts itself.
-  std::optional<SlotInfo> read_slot(std::uint64_t slot) const;
+  // The table's word on a slot. One that is just being taken or freed counts as free (J3).
+  SlotState read_slot(std::uint64_t slot, SlotInfo& info) const;
+  // Maps the chunk that begins with this slot; how many slots it has.
+  Result<std::uint64_t> map_chunk(std::uint64_t first_slot);
   // Makes the slot readable through this view and remembers its generation.
   Result<void> know(const SlotInfo& slot);
 
@@ -87,7 +91,6 @@ class LogView {
   bool is_unchanged(std::uint64_t first_slot, const Known& known) const {
     return Memory::load_acquire(&slot_entry(first_slot).generation) - known.generation <= 1;
   }
-  Result<void> map_chunk(std::uint64_t first_slot);
 
   std::string directory_;
   Access access_ = Access::kRead;
@@ -141,8 +144,11 @@ Result<LogView<Memory>> LogView<Memory>::open(const std::string& epoch_directory
   if (size < kHeaderBytes) return Error{ErrorKind::kUnavailable, path + " is not whole yet"};
   RINGSIDE_ASSIGN(view.header_, MappedFile::map(path, access, size));
 
-  const RingHeader& h = view.header();
-  view.epoch_ = Epoch(Memory::load_acquire(&h.epoch));
+  // Each word is loaded once: what is checked is what is used.
+  const RingHeader& shared = view.header();
+  view.epoch_ = Epoch(Memory::load_acquire(&shared.epoch));  // first: it was stored last
+  RingHeader h{};
+  copy_out<Memory>(&h, &shared, offsetof(RingHeader, reserved0));
   if (view.epoch_.value() == 0 && access == Access::kRead) {
     return Error{ErrorKind::kUnavailable, path + " is not whole yet"};
   }
@@ -167,31 +173,30 @@ Result<LogView<Memory>> LogView<Memory>::open(const std::string& epoch_directory
 }
 
 template <class Memory>
-std::optional<SlotInfo> LogView<Memory>::read_slot(std::uint64_t slot) const {
-  if (slot >= max_slots_ || slot >= Memory::load_acquire(&header().slot_count)) return std::nullopt;
+SlotState LogView<Memory>::read_slot(std::uint64_t slot, SlotInfo& info) const {
+  if (slot >= max_slots_ || slot >= Memory::load_acquire(&header().slot_count)) return SlotState::kFree;
   const SlotEntry& entry = slot_entry(slot);
-  SlotInfo info;
   info.slot = slot;
   info.generation = Memory::load_seq_cst(&entry.generation);  // J3
-  if (info.generation % 2 == 0) return std::nullopt;
+  if (info.generation % 2 == 0) return SlotState::kFree;
   const std::uint64_t words[2] = {Memory::load_acquire(&entry.start_position),
                                   Memory::load_acquire(&entry.run_and_chunk)};
   const std::uint64_t check = Memory::load_acquire(&entry.check);
-  if (Memory::load_acquire(&entry.generation) != info.generation) return std::nullopt;
+  if (Memory::load_acquire(&entry.generation) != info.generation) return SlotState::kFree;
   info.start_position = words[0];
   info.run = static_cast<std::uint32_t>(words[1]);
   info.chunk_first = static_cast<std::uint32_t>(words[1] >> 32);
-  if (check != crc32c(words, sizeof words) || info.run == 0 || slot + info.run > max_slots_ ||
-      info.chunk_first > slot) {
-    return std::nullopt;
-  }
-  return info;
+  const bool sane = check == crc32c(words, sizeof words) && info.run > 0 && slot + info.run <= max_slots_ &&
+                    info.chunk_first <= slot;
+  return sane ? SlotState::kInUse : SlotState::kCorrupt;
 }
 
 template <class Memory>
 Result<void> LogView<Memory>::know(const SlotInfo& slot) {
   if (known_.size() < slot.slot + slot.run) known_.resize(slot.slot + slot.run);
-  if (!known_[slot.slot].mapped) RINGSIDE_TRY(map_chunk(slot.chunk_first));
+  if (!known_[slot.slot].mapped) {
+    if (const Result<std::uint64_t> slots = map_chunk(slot.chunk_first); !slots) return slots.error();
+  }
   // All of it must be mapped before any of it counts as readable.
   for (std::uint64_t s = slot.slot; s < slot.slot + slot.run; ++s) {
     if (s >= known_.size() || !known_[s].mapped) {
@@ -206,7 +211,7 @@ Result<void> LogView<Memory>::know(const SlotInfo& slot) {
 }
 
 template <class Memory>
-Result<void> LogView<Memory>::map_chunk(std::uint64_t first_slot) {
+Result<std::uint64_t> LogView<Memory>::map_chunk(std::uint64_t first_slot) {
   const std::string path = chunk_path(directory_, first_slot);
   RINGSIDE_ASSIGN(const UniqueFd fd, open_file(path, access_));
   RINGSIDE_ASSIGN(const std::uint64_t size, file_size(fd.get(), path));
@@ -218,7 +223,7 @@ Result<void> LogView<Memory>::map_chunk(std::uint64_t first_slot) {
   RINGSIDE_TRY(space_.map(fd.get(), path, access_, first_slot << segment_shift_, size));
   if (known_.size() < first_slot + slots) known_.resize(first_slot + slots);
   for (std::uint64_t s = first_slot; s < first_slot + slots; ++s) known_[s].mapped = true;
-  return {};
+  return slots;
 }
 
 template <class Memory>
@@ -299,8 +304,10 @@ bool LogWalker<Memory>::start(LogView<Memory>& view) {
   pending_.clear();
   const std::uint64_t count = std::min(view.load(view.header().slot_count), view.max_slots());
   for (std::uint64_t s = 0; s < count; ++s) {
-    const std::optional<SlotInfo> slot = view.read_slot(s);
-    if (slot && slot->start_position < limit_) pending_.push_back(*slot);  // J4
+    SlotInfo slot;
+    const SlotState state = view.read_slot(s, slot);
+    if (state == SlotState::kCorrupt) return false;  // passing it over would lose its rows without a word
+    if (state == SlotState::kInUse && slot.start_position < limit_) pending_.push_back(slot);  // J4
   }
   std::sort(pending_.begin(), pending_.end(),
             [](const SlotInfo& a, const SlotInfo& b) { return a.start_position > b.start_position; });
@@ -329,6 +336,11 @@ WalkStatus LogWalker<Memory>::next(LogView<Memory>& view, Record& record) {
     record.address = address_;
     record.position = Position(position_);
     if (record_crc(record.bytes, record.position) != record.header.crc) return WalkStatus::kCorrupt;
+    const bool opens = position_ == segment_.start_position;
+    if (opens != (record.header.type == RecordType::kCheckpoint) ||
+        record.header.length > limit_ - position_) {
+      return WalkStatus::kCorrupt;
+    }
     if (record.header.type == RecordType::kSegmentEnd) {
       const WalkStatus followed = follow(view, record);
       if (followed != WalkStatus::kRecord) return followed;
@@ -342,21 +354,20 @@ WalkStatus LogWalker<Memory>::next(LogView<Memory>& view, Record& record) {
 
 template <class Memory>
 WalkStatus LogWalker<Memory>::follow(LogView<Memory>& view, const Record& end) {
-  if (!pending_
-           .empty()) {  // joining: the segments are known, and some between them may have been compacted away
+  const std::uint64_t start = segment_.start_position + segment_.run * view.segment_bytes();
+  // Joining: the segments are known, and some between them may have been compacted away.
+  if (!pending_.empty()) {
     const SlotInfo slot = pending_.back();
     pending_.pop_back();
-    return enter(view, slot) ? WalkStatus::kRecord : WalkStatus::kCorrupt;
+    return slot.start_position >= start && enter(view, slot) ? WalkStatus::kRecord : WalkStatus::kCorrupt;
   }
   ByteReader reader(end.bytes.subspan(kRecordHeaderBytes));
   const std::uint64_t slot = reader.u64();
   const std::uint64_t generation = reader.u64();
-  const std::uint64_t start = segment_.start_position + segment_.run * view.segment_bytes();
-  const std::optional<SlotInfo> next = view.read_slot(slot);
-  if (!reader.ok() || !next || next->generation != generation || next->start_position != start) {
-    return WalkStatus::kCorrupt;
-  }
-  return enter(view, *next) ? WalkStatus::kRecord : WalkStatus::kCorrupt;
+  SlotInfo next;
+  const bool fits = reader.ok() && view.read_slot(slot, next) == SlotState::kInUse &&
+                    next.generation == generation && next.start_position == start;
+  return fits && enter(view, next) ? WalkStatus::kRecord : WalkStatus::kCorrupt;
 }
 
 }  // namespace ringside::shm

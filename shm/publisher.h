@@ -11,9 +11,12 @@
 // name from this version on.
 //
 // Threads: one (capture's).   Ownership: owns ring, index and buffers.
-// Errors: kLimit from commit or end_load: the ring is full; nothing has changed, the same call may be made
-// again later. Everything else: the publisher is failed for good, and says so ever after (an indeterminate
-// append is never gone on from); a new Publisher continues from what was published.
+// Errors: kLimit: the ring (or the spill file's disk) is full; nothing has changed, the same call may be made
+// again later. kUnsupported from insert, update, load_row: the row is larger than a record may be; it was not
+// taken. kInvalid from commit: a version that goes back, a GTID too long for a segment; nothing has changed.
+// kCorrupt from load_row, end_load: a key twice; abandon the load. Everything else: the publisher is failed for
+// good, and says so ever after (an indeterminate append is never gone on from); a new Publisher continues from
+// what was published.
 #pragma once
 
 #include <cstdint>
@@ -61,7 +64,8 @@ template <class Memory>
 class BasicPublisher {
  public:
   // Continues the epoch in force when there is one that can be continued, else makes a new one (which nobody
-  // sees before activate()). `why_fresh` then says why. `lock` is lock_ring()'s and must outlive the
+  // sees before activate()). `why_fresh` then says why. kBusy, kIo, kLimit: the machine does not let it have
+  // the epoch in force, which is left alone. `lock` is lock_ring()'s and must outlive the
   // publisher.
   static Result<std::unique_ptr<BasicPublisher>> open(const PublisherOptions& options, const UniqueFd& lock);
   // A new epoch whatever there is. The one in force goes on serving until activate().

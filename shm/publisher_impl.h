@@ -22,6 +22,7 @@ namespace ringside::shm {
 inline constexpr std::uint8_t kExpectPresent = 0x40;
 inline constexpr std::uint8_t kExpectAbsent = 0x80;
 inline constexpr std::size_t kMaxReasonBytes = 4096;
+inline constexpr std::size_t kMaxNameBytes = 1024;  // servers allow 64 characters
 
 template <class Memory>
 struct BasicPublisher<Memory>::Impl {
@@ -70,7 +71,15 @@ struct BasicPublisher<Memory>::Impl {
     failed = error;
     return error;
   }
+  Error fail_unless_limit(Error error) {
+    return error.kind == ErrorKind::kLimit ? error : fail(std::move(error));
+  }
 };
+
+// The machine's refusal says nothing against the epoch: making another would throw it away for nothing.
+inline bool refuses_for_now(const Error& error) {
+  return error.kind == ErrorKind::kBusy || error.kind == ErrorKind::kIo || error.kind == ErrorKind::kLimit;
+}
 
 template <class Memory>
 Result<std::unique_ptr<BasicPublisher<Memory>>> BasicPublisher<Memory>::open(const PublisherOptions& options,
@@ -82,8 +91,9 @@ Result<std::unique_ptr<BasicPublisher<Memory>>> BasicPublisher<Memory>::open(con
     impl->ring = std::move(*ring);
     const Result<void> recovered = impl->recover();
     if (recovered) return std::unique_ptr<BasicPublisher>(new BasicPublisher(std::move(impl)));
+    if (refuses_for_now(recovered.error())) return recovered.error();
     why = recovered.error().message;
-  } else if (ring.error().kind == ErrorKind::kBusy) {
+  } else if (refuses_for_now(ring.error())) {
     return std::move(ring).error();
   } else {
     why = ring.error().kind == ErrorKind::kNotFound ? "there is no ring yet" : ring.error().message;
@@ -176,11 +186,15 @@ Result<void> BasicPublisher<Memory>::Impl::recover_record(const Record& record) 
 
 template <class Memory>
 void BasicPublisher<Memory>::Impl::forget_unfinished_loads() {
+  std::set<std::string_view> kept;  // quarantined names whose oldest incarnation has been met
   std::erase_if(catalogue.tables, [&](const Table& table) {
     const auto serving = live.find(table.name);
-    const bool is_live = serving != live.end() && serving->second == table.id;
-    if (is_live || quarantined.contains(table.name)) return false;
+    if (serving != live.end() && serving->second == table.id) return false;
     rows.erase(table.id);
+    // A quarantined name keeps the incarnation that was quarantined, as it stands before any load meant to
+    // replace it; for its columns and the reason, not for its rows.
+    const auto refused = quarantined.find(table.name);
+    if (refused != quarantined.end() && kept.insert(refused->first).second) return false;
     catalogue_changed = true;
     return true;
   });
@@ -206,7 +220,9 @@ void BasicPublisher<Memory>::Impl::apply_event(const RecordHeader& header, const
                              return table.name == event.name && table.id < header.table_id;
                            }) > 0;
       for (Table& table : catalogue.tables) {
-        if (table.id == header.table_id) table.state = TableState::kLive;
+        if (table.id != header.table_id) continue;
+        table.state = TableState::kLive;
+        table.reason.clear();
       }
       return;
     case TableAction::kDropped:
@@ -215,6 +231,9 @@ void BasicPublisher<Memory>::Impl::apply_event(const RecordHeader& header, const
         live.erase(serving);
       }
       quarantined.erase(std::string(event.name));
+      catalogue_changed |= std::erase_if(catalogue.tables, [&](const Table& table) {
+                             return table.name == event.name && table.state == TableState::kQuarantined;
+                           }) > 0;
       return;
     case TableAction::kQuarantined:
       if (serving != live.end()) {
@@ -274,6 +293,7 @@ Result<void> BasicPublisher<Memory>::Impl::add_event(TableAction action, TableId
 
 template <class Memory>
 TableId BasicPublisher<Memory>::new_table(Table table) {
+  RINGSIDE_ASSERT(table.name.size() <= kMaxNameBytes);
   table.id = TableId(impl_->next_table++);
   table.shape.id = ShapeId(impl_->next_shape++);
   impl_->catalogue.tables.push_back(std::move(table));
@@ -294,7 +314,9 @@ Result<void> BasicPublisher<Memory>::load_row(TableId table, Version version, Ro
   constexpr std::uint64_t kBatchBytes = std::uint64_t{1} << 20;
   if (impl_->failed) return *impl_->failed;
   const Table* described = impl_->catalogue.find(table);
-  RINGSIDE_ASSERT(described != nullptr);
+  RINGSIDE_ASSERT(described != nullptr && row.column_count() == described->shape.columns.size());
+  // Before the row is taken: a row refused for want of room may be offered again.
+  if (impl_->buffer.bytes() >= kBatchBytes) RINGSIDE_TRY(impl_->flush_load());
   RecordHeader header;
   header.type = RecordType::kRow;
   const std::string_view payload = row.payload(header.flags);
@@ -305,8 +327,7 @@ Result<void> BasicPublisher<Memory>::load_row(TableId table, Version version, Ro
   header.key_bytes = static_cast<std::uint32_t>(row.key().size());
   header.version = version;
   impl_->touched.insert(table);
-  RINGSIDE_TRY(impl_->buffer.add(header, payload));
-  return impl_->buffer.bytes() < kBatchBytes ? Result<void>() : impl_->flush_load();
+  return impl_->buffer.add(header, payload);
 }
 
 template <class Memory>
@@ -384,6 +405,17 @@ template <class Memory>
 Result<typename BasicPublisher<Memory>::Quarantined> BasicPublisher<Memory>::commit(Version version,
                                                                                     const Commit& commit) {
   if (impl_->failed) return *impl_->failed;
+  if (version < impl_->last.version) {
+    return Error{ErrorKind::kInvalid,
+                 fmt::format("version {} comes after version {}: the source's history has "
+                             "changed, a new epoch is needed",
+                             version.value(), impl_->last.version.value())};
+  }
+  // Every segment opens with it: it must leave the segment's room to the rows.
+  if (commit.gtid.size() > impl_->ring->segment_capacity() / 4) {
+    return Error{ErrorKind::kInvalid,
+                 fmt::format("a GTID text of {} bytes: raise ring.segment_size", commit.gtid.size())};
+  }
   RecordHeader header;
   header.type = RecordType::kCommit;
   header.version = version;
@@ -410,16 +442,18 @@ template <class Memory>
 Result<void> BasicPublisher<Memory>::Impl::flush(RecordHeader commit_header, const Commit& commit,
                                                  Quarantined& refused) {
   constexpr std::size_t kEventRoom = 2048;  // a quarantine's record: its name and a reason of our own making
-  RINGSIDE_TRY(publish_catalogue());
+  const std::size_t commit_bytes = record_bytes(commit_payload(commit).size());
+  if (const Result<void> published = publish_catalogue(); !published)
+    return fail_unless_limit(published.error());
   RoomNeeded needed = buffer.room(ring->segment_capacity());
-  needed.bytes += record_bytes(commit_payload(commit).size()) + touched.size() * kEventRoom;
-  needed.largest = std::max<std::uint64_t>(needed.largest, kEventRoom);
-  RINGSIDE_TRY(ring->make_room(needed));
+  needed.bytes += commit_bytes + touched.size() * kEventRoom;
+  needed.largest = std::max<std::uint64_t>({needed.largest, kEventRoom, commit_bytes});
+  if (const Result<void> made = ring->make_room(needed); !made) return fail_unless_limit(made.error());
 
   // From here on nothing may fail but what makes this publisher unusable.
   const bool is_load = (commit_header.flags & kLoadBatch) != 0;
   std::uint32_t appended = 0;
-  std::set<TableId> refused_ids;
+  std::set<TableId> refused_ids;  // incarnations that this transaction has ended: nothing is added to them
   const Result<void> all = buffer.for_each([&](std::span<std::byte> record) -> Result<void> {
     RecordHeader header;
     RINGSIDE_ASSERT(load_header(record.data(), header));
@@ -427,6 +461,11 @@ Result<void> BasicPublisher<Memory>::Impl::flush(RecordHeader commit_header, con
     if (header.type == RecordType::kTableEvent) {
       TableEvent event;
       RINGSIDE_ASSERT(parse_table_event(header, record, event));
+      // Another event of this transaction may have changed what serves the name since this one was collected.
+      const auto serving = live.find(event.name);
+      const TableId before = serving == live.end() ? TableId() : serving->second;
+      if (event.action != TableAction::kLive) header.table_id = before;
+      if (event.action != TableAction::kLive || before != header.table_id) refused_ids.insert(before);
       apply_event(header, event);
       event.catalogue_generation = catalogue.generation;
       append_payload(header, table_event_payload(event));

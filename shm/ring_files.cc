@@ -100,7 +100,10 @@ Result<std::uint64_t> file_size(int fd, const std::string& path) {
 }
 
 Result<void> allocate(int fd, const std::string& path, std::uint64_t offset, std::uint64_t size) {
-  const int code = ::posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(size));
+  int code = 0;
+  do {  // tmpfs gives up on any signal
+    code = ::posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(size));
+  } while (code == EINTR);
   if (code == 0) return {};
   const ErrorKind kind = code == ENOSPC ? ErrorKind::kLimit : ErrorKind::kIo;
   return Error{
@@ -212,15 +215,25 @@ Result<void> remove_epoch(const RingPath& path, Epoch epoch) {
   return {};
 }
 
-Result<void> remove_other_epochs(const RingPath& path, Epoch keep) {
+Result<std::vector<Epoch>> list_epochs(const RingPath& path) {
+  std::vector<Epoch> epochs;
   DIR* directory = ::opendir(path.ring.c_str());
   if (directory == nullptr) return io_error("list", path.ring);
   const std::unique_ptr<DIR, int (*)(DIR*)> closer(directory, ::closedir);
   while (const dirent* entry = ::readdir(directory)) {
     Epoch epoch;
-    if (parse_epoch(entry->d_name, epoch) && epoch != keep) RINGSIDE_TRY(remove_epoch(path, epoch));
+    if (parse_epoch(entry->d_name, epoch)) epochs.push_back(epoch);
   }
-  return {};
+  return epochs;
+}
+
+void wake_all(const std::string& epoch_directory, std::size_t readers) {
+  for (std::size_t i = 0; i < readers; ++i) {
+    // ENXIO: nobody has it open, so nobody sleeps on it.
+    const UniqueFd fd(::open(wake_path(epoch_directory, i).c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+    const char byte = 1;
+    if (fd && ::write(fd.get(), &byte, 1) < 0) continue;  // full: as good as a byte written
+  }
 }
 
 std::uint64_t random_nonzero() {

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/ids.h"
 #include "base/result.h"
@@ -95,8 +96,11 @@ Result<Epoch> current_epoch(const RingPath& path);
 Result<void> set_current_epoch(const RingPath& path, Epoch epoch);
 // Removes an epoch's directory and all in it. Mappings of it live on. Errors: kIo; a missing one is fine.
 Result<void> remove_epoch(const RingPath& path, Epoch epoch);
-// Removes every epoch directory but this one (Epoch 0: all).
-Result<void> remove_other_epochs(const RingPath& path, Epoch keep);
+// Every epoch that has a directory, in no order.
+Result<std::vector<Epoch>> list_epochs(const RingPath& path);
+// Writes a byte into every FIFO of the epoch that a reader has open: for epochs that end, whose writer is
+// gone.
+void wake_all(const std::string& epoch_directory, std::size_t readers);
 
 // A random number that is not 0.
 std::uint64_t random_nonzero();

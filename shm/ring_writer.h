@@ -73,7 +73,8 @@ class BasicRingWriter {
   // Continues the epoch in force. kNotFound: there is none. kCorrupt, kUnsupported: start a new one. `lock`
   // is lock_ring()'s.
   static Result<std::unique_ptr<BasicRingWriter>> open(const RingOptions& options, const UniqueFd& lock);
-  // Makes a new epoch beside the one in force, if any; not yet seen by anybody.
+  // Makes a new epoch beside the one in force, if any; not yet seen by anybody. Epochs that were begun and
+  // never put in force are removed.
   static Result<std::unique_ptr<BasicRingWriter>> create(const RingOptions& options, const UniqueFd& lock);
   ~BasicRingWriter();
   BasicRingWriter(const BasicRingWriter&) = delete;
@@ -82,8 +83,8 @@ class BasicRingWriter {
   // Calls visit for every record below the committed position, in order; then the writer is ready to append.
   // Once, after open(). An Error of visit ends it.
   Result<void> recover(const std::function<Result<void>(const Record&)>& visit);
-  // After create(): puts the epoch in force (N3, N4), marks `previous` superseded and removes every other
-  // epoch (N5).
+  // After create(): puts the epoch in force (N3, N4), marks every other epoch superseded, whether it is
+  // `previous` (which may be null) or of a writer long gone, and removes its files (N5).
   Result<void> activate(BasicRingWriter* previous);
 
   Epoch epoch() const;

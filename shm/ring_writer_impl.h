@@ -8,6 +8,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
 #include <filesystem>
 #include <utility>
 
@@ -66,6 +69,7 @@ struct BasicRingWriter<Memory>::Impl {
   static Result<std::unique_ptr<Impl>> attach(const RingOptions& options, Epoch epoch);
   Result<void> make_epoch_files(Epoch epoch);
   Result<void> open_watches();
+  Result<void> adopt_chunks();
   Result<void> adopt_slots();
   Result<void> add_chunk(std::uint64_t slots);
   Result<void> check_limit(std::uint64_t slots, std::uint64_t bytes) const;
@@ -132,13 +136,17 @@ Result<void> BasicRingWriter<Memory>::Impl::open_watches() {
       return Error{ErrorKind::kCorrupt, file + " does not have a reader file's size"};
     RINGSIDE_ASSIGN(watch.file, MappedFile::map(file, Access::kRead, kReaderFileBytes));
     watch.wake.reset(::open(wake_path(view.directory(), i).c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
-    if (!watch.wake) return Error{ErrorKind::kIo, "cannot open " + wake_path(view.directory(), i)};
+    if (!watch.wake) {
+      return Error{errno == ENOENT ? ErrorKind::kCorrupt : ErrorKind::kIo,
+                   fmt::format("cannot open {}: {}", wake_path(view.directory(), i), std::strerror(errno))};
+    }
   }
   return {};
 }
 
 // Makes the files of an epoch that nobody sees yet: header without epoch word, catalogue, readers.
-inline Result<void> make_epoch(const RingOptions& options, const std::string& where) {
+template <class Memory>
+Result<void> make_epoch(const RingOptions& options, const std::string& where) {
   RINGSIDE_TRY(create_directory(where, 0770));
   RINGSIDE_TRY(create_directory(where + "/readers", 0770));
   const std::uint64_t room = options.max_bytes + options.reserve_bytes;
@@ -155,16 +163,37 @@ inline Result<void> make_epoch(const RingOptions& options, const std::string& wh
   }
   RINGSIDE_ASSIGN(const MappedFile file, MappedFile::map(path, Access::kReadWrite, kHeaderBytes));
   auto& header = *static_cast<RingHeader*>(file.data());
-  header.magic = kRingMagic;  // nobody else can see these words yet: the epoch word is 0 and no link names us
-  header.layout_version = kLayoutVersion;
-  header.segment_bytes = options.segment_bytes;
-  header.chunk_bytes = options.chunk_bytes;
-  header.max_slots = slots;
-  header.identity_crc = crc32c(&header.magic, 5 * sizeof(std::uint64_t));
+  const std::uint64_t identity[5] = {kRingMagic, kLayoutVersion, options.segment_bytes, options.chunk_bytes,
+                                     slots};
+  copy_in<Memory>(&header.magic, identity, sizeof identity);
+  Memory::store_release(&header.identity_crc, crc32c(identity, sizeof identity));
   for (std::size_t i = 0; i < kMaxReaders; ++i) {
     RINGSIDE_ASSIGN(const UniqueFd fd, create_file(reader_path(where, i), 0660));
     RINGSIDE_TRY(allocate(fd.get(), reader_path(where, i), 0, kReaderFileBytes));
     RINGSIDE_TRY(create_fifo(wake_path(where, i), 0660));
+  }
+  return {};
+}
+
+// N5 for every epoch but `keep`: whatever became of its writer, its readers learn that it is superseded, and
+// its files go.
+template <class Memory>
+Result<void> retire_other_epochs(const RingPath& path, Epoch keep, Epoch superseded_by) {
+  RINGSIDE_ASSIGN(const std::vector<Epoch> epochs, list_epochs(path));
+  for (const Epoch epoch : epochs) {
+    if (epoch == keep) continue;
+    const std::string header = header_path(path.epoch(epoch));
+    if (const Result<UniqueFd> fd = open_file(header, Access::kReadWrite)) {
+      RINGSIDE_ASSIGN(const std::uint64_t size, file_size(fd->get(), header));
+      if (size >= kHeaderBytes) {
+        RINGSIDE_ASSIGN(const MappedFile file, MappedFile::map(header, Access::kReadWrite, kHeaderBytes));
+        Memory::store_seq_cst(&static_cast<RingHeader*>(file.data())->superseded_by, superseded_by.value());
+        wake_all(path.epoch(epoch), kMaxReaders);
+      }
+    } else if (fd.error().kind != ErrorKind::kNotFound) {
+      return fd.error();
+    }
+    RINGSIDE_TRY(remove_epoch(path, epoch));
   }
   return {};
 }
@@ -176,7 +205,14 @@ Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::create
   const RingPath path(options.directory, options.name);
   const Epoch epoch(random_nonzero());
   const std::string where = path.epoch(epoch);
-  RINGSIDE_TRY(make_epoch(options, where));
+  // What a writer that never came to activate() left behind would fill the memory, attempt by attempt.
+  const Result<Epoch> in_force = current_epoch(path);
+  if (!in_force && in_force.error().kind != ErrorKind::kNotFound &&
+      in_force.error().kind != ErrorKind::kCorrupt) {
+    return in_force.error();
+  }
+  RINGSIDE_TRY(retire_other_epochs<Memory>(path, in_force ? *in_force : Epoch(), epoch));
+  RINGSIDE_TRY(make_epoch<Memory>(options, where));
   RINGSIDE_TRY(CatalogueFile<Memory>::create(catalogue_path(where)));
   RINGSIDE_ASSIGN(std::unique_ptr<Impl> impl, Impl::attach(options, epoch));
   std::unique_ptr<BasicRingWriter> writer(new BasicRingWriter(std::move(impl)));
@@ -207,41 +243,65 @@ Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::open(c
   if (header.segment_bytes != options.segment_bytes || header.chunk_bytes != options.chunk_bytes) {
     return Error{ErrorKind::kUnsupported, "ring.segment_size or ring.chunk_size has changed"};
   }
-  RINGSIDE_TRY(remove_other_epochs(path, epoch));  // left over from a writer killed between N1 and N5
+  // Left over from a writer killed between N1 and N5.
+  RINGSIDE_TRY(retire_other_epochs<Memory>(path, epoch, epoch));
   RINGSIDE_TRY(impl->adopt_slots());
   return std::unique_ptr<BasicRingWriter>(new BasicRingWriter(std::move(impl)));
 }
 
+// Maps the chunks that the header counts: one behind the other from slot 0 on. One that it does not count was
+// being made when its writer died; nobody has used it.
 template <class Memory>
-Result<void> BasicRingWriter<Memory>::Impl::adopt_slots() {
-  committed = Memory::load_acquire(&header().committed_position);
+Result<void> BasicRingWriter<Memory>::Impl::adopt_chunks() {
+  const std::uint64_t counted = Memory::load_acquire(&header().slot_count);
+  if (counted > view.max_slots()) return Error{ErrorKind::kCorrupt, "the ring counts more slots than it has"};
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(view.directory(), error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.rfind("chunk.", 0) != 0) continue;
-    chunk_firsts.push_back(std::strtoull(name.c_str() + 6, nullptr, 10));
-    chunk_slots = std::max(chunk_slots, chunk_firsts.back() + entry.file_size() / segment_bytes());
+  std::filesystem::directory_iterator entry(view.directory(), error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    std::uint64_t first = 0;
+    const char* end = name.data() + name.size();
+    if (!name.starts_with("chunk.") || std::from_chars(name.data() + 6, end, first).ptr != end) continue;
+    if (first < counted) {
+      chunk_firsts.push_back(first);
+    } else if (::unlink(entry->path().c_str()) != 0) {
+      return Error{ErrorKind::kIo, "cannot remove " + entry->path().string()};
+    }
   }
   if (error) return Error{ErrorKind::kIo, "cannot list " + view.directory() + ": " + error.message()};
   std::sort(chunk_firsts.begin(), chunk_firsts.end());
-  if (chunk_slots > view.max_slots())
-    return Error{ErrorKind::kCorrupt, "the ring's chunks exceed its slot table"};
-  // A chunk made just before the writer died may not be counted yet; its table entries may not be allocated.
-  RINGSIDE_TRY(allocate(header_fd.get(), header_path(view.directory()), 0, slot_table_bytes(chunk_slots)));
-  Memory::store_release(&header().slot_count, chunk_slots);
+  for (const std::uint64_t first : chunk_firsts) {
+    if (first != chunk_slots) break;
+    RINGSIDE_ASSIGN(const std::uint64_t slots, view.map_chunk(first));
+    chunk_slots += slots;
+  }
+  if (chunk_slots != counted) {
+    return Error{
+        ErrorKind::kCorrupt,
+        fmt::format("the ring's chunks hold {} slots where its header counts {}", chunk_slots, counted)};
+  }
+  return {};
+}
 
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::Impl::adopt_slots() {
+  RINGSIDE_TRY(adopt_chunks());
+  committed = Memory::load_acquire(&header().committed_position);
   std::vector<bool> taken(chunk_slots, false);
   for (std::uint64_t s = 0; s < chunk_slots; ++s) {
-    const std::optional<SlotInfo> slot = view.read_slot(s);
-    if (!slot) continue;
-    if (slot->start_position >= committed) {  // taken by a transaction that was never published
+    SlotInfo slot;
+    const SlotState state = view.read_slot(s, slot);
+    if (state == SlotState::kFree) continue;
+    if (state == SlotState::kCorrupt || taken[s] || s + slot.run > chunk_slots) {
+      return Error{ErrorKind::kCorrupt,
+                   fmt::format("the ring's slot table contradicts itself at slot {}", s)};
+    }
+    if (slot.start_position >= committed) {  // taken by a transaction that was never published
       free_slot(s);
       continue;
     }
-    if (s + slot->run > chunk_slots)
-      return Error{ErrorKind::kCorrupt, "a segment reaches beyond the ring's chunks"};
-    used_slots += slot->run;
-    for (std::uint64_t i = s; i < s + slot->run; ++i) taken[i] = true;
+    used_slots += slot.run;
+    for (std::uint64_t i = s; i < s + slot.run; ++i) taken[i] = true;
   }
   for (std::uint64_t s = chunk_slots; s-- > 0;) {
     if (!taken[s]) free_slots.push_back(s);
@@ -296,7 +356,7 @@ Result<void> BasicRingWriter<Memory>::activate(BasicRingWriter* previous) {
     Memory::store_seq_cst(&previous->impl_->header().superseded_by, number);
     previous->impl_->wake_readers(true);
   }
-  return remove_other_epochs(self.path, Epoch(number));
+  return retire_other_epochs<Memory>(self.path, Epoch(number), Epoch(number));
 }
 
 template <class Memory>
@@ -328,6 +388,10 @@ Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t slots) {
   Result<void> allocated = allocate(fd.get(), file, 0, slots * segment_bytes());
   if (allocated) {
     allocated = allocate(header_fd.get(), header_path(view.directory()), 0, slot_table_bytes(first + slots));
+  }
+  // Mapped here, where it may still fail, and not in the middle of an append.
+  if (allocated) {
+    if (const Result<std::uint64_t> mapped = view.map_chunk(first); !mapped) allocated = mapped.error();
   }
   if (!allocated) {
     ::unlink(file.c_str());
@@ -367,7 +431,8 @@ void BasicRingWriter<Memory>::Impl::free_slot(std::uint64_t slot) {
 template <class Memory>
 Result<void> BasicRingWriter<Memory>::Impl::check_limit(std::uint64_t slots, std::uint64_t bytes) const {
   const std::uint64_t after = (used_slots + slots) * segment_bytes();
-  if (after <= options.max_bytes) return {};
+  // What fits behind the tail is welcome even when a large transaction has left more than max_size in use.
+  if (slots == 0 || after <= options.max_bytes) return {};
   // Only what is large may use the reserve: otherwise it would just be a larger max_size.
   const bool is_large = bytes > options.chunk_bytes;
   if (is_large && after <= options.max_bytes + options.reserve_bytes) return {};

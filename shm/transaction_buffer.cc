@@ -35,7 +35,7 @@ TransactionBuffer::TransactionBuffer(std::uint64_t memory_limit, std::string spi
 Result<void> TransactionBuffer::add(RecordHeader header, std::string_view payload) {
   const std::size_t size = record_bytes(payload.size());
   if (size > max_record_bytes_) {
-    return Error{ErrorKind::kLimit,
+    return Error{ErrorKind::kUnsupported,
                  fmt::format("a row takes {} bytes, ring.max_record_size is {}", size, max_record_bytes_)};
   }
   if (memory_.size() + size > memory_limit_ && !memory_.empty()) RINGSIDE_TRY(spill());

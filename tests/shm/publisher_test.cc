@@ -1,11 +1,14 @@
 #include "shm/publisher.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
+#include <random>
 #include <string>
-#include <vector>
 
 #include "shm/ring_files.h"
 #include "shm/ring_reader.h"
@@ -73,6 +76,450 @@ TEST(Publisher, AReasonOfAnyBytesLeavesTheCatalogueReadable) {
   EXPECT_FALSE(writer->is_fresh()) << writer->why_fresh();
   ASSERT_NE(writer->quarantine_reason("items"), nullptr);
   EXPECT_TRUE(writer->quarantine_reason("items")->starts_with("\xef\xbf\xbdrrr"));
+}
+
+TEST(Publisher, AnEpochThatIsReplacedAtRestartTellsItsReaders) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  const auto reader = join_ring(writer.options().ring);
+  ASSERT_NE(reader, nullptr);
+  Mirror mirror;
+  ASSERT_EQ(mirror.follow(*reader), Step::kCaughtUp);
+  ASSERT_TRUE(reader->prepare_sleep());
+
+  writer.options().ring.segment_bytes *= 2;  // cannot be continued
+  ASSERT_TRUE(writer.open());
+  EXPECT_TRUE(writer->is_fresh());
+  EXPECT_FALSE(reader->is_superseded()) << "the old epoch serves until the new one is in force";
+  writer->new_table(items_table());
+  ASSERT_TRUE(writer.try_commit(1));
+  ASSERT_TRUE(writer.activate());
+  EXPECT_TRUE(reader->is_superseded());
+  char byte = 0;
+  EXPECT_EQ(::read(reader->wake_fd(), &byte, 1), 1);
+}
+
+TEST(Publisher, EpochsThatWereNeverPutInForceAreRemovedByTheNextAttempt) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  const RingPath path(writer.options().ring.directory, writer.options().ring.name);
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    ASSERT_TRUE(writer.open());
+    const auto epochs = list_epochs(path);
+    ASSERT_TRUE(epochs) << why(epochs);
+    EXPECT_EQ(epochs->size(), 1u);
+  }
+}
+
+TEST(Publisher, ChunksLeftBehindByAWriterThatDiedWhileMakingThemDoNotStopTheNext) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  const RingPath path(writer.options().ring.directory, writer.options().ring.name);
+  const std::string next = chunk_path(path.epoch(*current_epoch(path)), 4);
+  ASSERT_FALSE(std::filesystem::exists(next));
+  { const std::ofstream made(next); }  // created, not yet allocated
+  ASSERT_TRUE(writer.open());
+  EXPECT_FALSE(writer->is_fresh()) << writer->why_fresh();
+  for (std::uint64_t id = 0; id < 100; ++id) ASSERT_TRUE(writer.insert(id, filler(1000)));
+  ASSERT_TRUE(writer.commit(2));
+  EXPECT_EQ(mirror_of(writer.options().ring).table("items")->size(), 100u);
+}
+
+// The slot table's entry of a segment in use is spoilt: neither reader nor writer may pass over its rows.
+TEST(Publisher, ASlotThatContradictsItselfIsNotPassedOver) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  for (std::uint64_t id = 0; id < 100; ++id) ASSERT_TRUE(writer.insert(id, filler(1000)));
+  ASSERT_TRUE(writer.commit(2));
+  const RingPath path(writer.options().ring.directory, writer.options().ring.name);
+  const std::string header = header_path(path.epoch(*current_epoch(path)));
+  writer.close();
+  auto file = MappedFile::map(header, Access::kReadWrite, kHeaderBytes + 4096);
+  ASSERT_TRUE(file) << why(file);
+  auto* slots = reinterpret_cast<SlotEntry*>(static_cast<std::byte*>(file->data()) + kHeaderBytes);
+  ASSERT_EQ(slots[4].generation, 1u);
+  slots[4].check ^= 1;
+  auto reader = RingReader::attach(writer.options().ring.directory, writer.options().ring.name);
+  ASSERT_TRUE(reader) << why(reader);
+  EXPECT_FALSE((*reader)->join());
+  ASSERT_TRUE(writer.open());
+  EXPECT_TRUE(writer->is_fresh());
+}
+
+// --- limits
+
+TEST(Publisher, AFullRingChangesNothingAndGoesOnOnceItHasMoreRoom) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  writer.options().ring.max_bytes = 256 * 1024;
+  writer.options().ring.reserve_bytes = 0;
+  ASSERT_TRUE(writer.start());
+  const auto reader = join_ring(writer.options().ring);
+  ASSERT_NE(reader, nullptr);
+  Mirror mirror;
+  std::uint64_t version = 1;
+  Result<Publisher::Quarantined> last = Publisher::Quarantined();
+  while (version < 1000 && last) {
+    ASSERT_TRUE(writer.insert(version, filler(1000)));
+    last = writer.try_commit(++version);
+  }
+  ASSERT_FALSE(last);
+  EXPECT_EQ(last.error().kind, ErrorKind::kLimit);
+  EXPECT_NE(last.error().message.find("ring.max_size"), std::string::npos);
+  const Position committed = writer->ring().committed_position();
+  const std::uint64_t used = writer->ring().usage().used_bytes;
+  EXPECT_LE(used, writer.options().ring.max_bytes);
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    EXPECT_EQ(writer.try_commit(version).error().kind, ErrorKind::kLimit);
+    EXPECT_EQ(writer->ring().committed_position(), committed);
+    EXPECT_EQ(writer->ring().usage().used_bytes, used);
+  }
+  EXPECT_EQ(writer->last_commit().version, Version(version - 1));
+  writer->ring().set_capture_state(CaptureState::kFull);
+  EXPECT_EQ(reader->source().capture, CaptureState::kFull);
+  EXPECT_EQ(mirror.follow(*reader), Step::kCaughtUp);
+  EXPECT_EQ(mirror.table("items")->size(), version - 2);
+
+  writer.options().ring.max_bytes *= 2;
+  ASSERT_TRUE(writer.open());
+  EXPECT_FALSE(writer->is_fresh()) << writer->why_fresh();
+  EXPECT_EQ(writer->last_commit().version, Version(version - 1));
+  ASSERT_TRUE(writer.insert(version - 1, filler(1000)));
+  ASSERT_TRUE(writer.commit(version));
+  EXPECT_EQ(mirror.follow(*reader), Step::kCaughtUp);
+  EXPECT_EQ(mirror.table("items")->size(), version - 1);
+}
+
+TEST(Publisher, ALoadRowThatTheRingHasNoRoomForMayBeOfferedAgain) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  writer.options().ring.max_bytes = 512 * 1024;
+  writer.options().ring.reserve_bytes = 0;
+  ASSERT_TRUE(writer.start());
+  const TableId id = writer->new_table(items_table("loaded"));
+  RowBuilder row;
+  std::uint64_t key = 0;
+  Result<void> loaded;
+  while (key < 10000 && (loaded = writer->load_row(id, Version(1), build_item(row, key, filler(1000)))))
+    ++key;
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().kind, ErrorKind::kLimit);
+  const auto again = writer->load_row(id, Version(1), build_item(row, key, filler(1000)));
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().kind, ErrorKind::kLimit);
+  EXPECT_EQ(writer->end_load().error().kind, ErrorKind::kLimit);
+  // The load is taken back, and what is live goes on.
+  ASSERT_TRUE(writer->abandon(id));
+  ASSERT_TRUE(writer.insert(1, json_text("one")));
+  ASSERT_TRUE(writer.commit(2));
+}
+
+TEST(Publisher, WhatFitsBehindTheTailIsWelcomeAlsoBeyondTheSteadyState) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  writer.options().ring.max_bytes = 128 * 1024;
+  writer.options().ring.reserve_bytes = 1024 * 1024;
+  ASSERT_TRUE(writer.start());
+  for (std::uint64_t id = 0; id < 400; ++id) ASSERT_TRUE(writer.insert(id, filler(1000)));
+  ASSERT_TRUE(writer.commit(2)) << "a large transaction may use the reserve";
+  EXPECT_GT(writer->ring().usage().used_bytes, writer.options().ring.max_bytes);
+  std::uint64_t version = 2;
+  Result<Publisher::Quarantined> last = Publisher::Quarantined();
+  while (version < 1000 && last) {
+    ASSERT_TRUE(writer.update(1, json_text("small")));
+    last = writer.try_commit(++version);
+  }
+  EXPECT_GT(version, 3u) << "the first small one fits the tail's segment";
+  ASSERT_FALSE(last) << "a small one may not open a segment in the reserve";
+  EXPECT_EQ(last.error().kind, ErrorKind::kLimit);
+}
+
+TEST(Publisher, ARowLargerThanARecordMayBeIsRefusedAndNotTaken) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  writer.options().ring.max_record_bytes = 40000;
+  ASSERT_TRUE(writer.start());
+  RowBuilder row;
+  const auto refused = writer->insert(*writer->live_table("items"), build_item(row, 1, filler(50000)));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kUnsupported);
+  EXPECT_FALSE(writer->has_changes());
+}
+
+TEST(Publisher, AVersionDoesNotGoBackAndAGtidLeavesRoomForRows) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  ASSERT_TRUE(writer.commit(5));
+  EXPECT_EQ(writer.try_commit(4).error().kind, ErrorKind::kInvalid);
+  const std::string endless(writer.options().ring.segment_bytes, '1');
+  EXPECT_EQ(writer->commit(Version(6), Commit{0, 0, 0, endless}).error().kind, ErrorKind::kInvalid);
+  const std::string longest(writer->ring().segment_capacity() / 4, '1');
+  ASSERT_TRUE(writer->commit(Version(6), Commit{0, 0, 0, longest}));
+  for (std::uint64_t id = 0; id < 100; ++id) ASSERT_TRUE(writer.insert(id, filler(1000)));
+  ASSERT_TRUE(writer.commit(7));
+  EXPECT_EQ(mirror_of(writer.options().ring).table("items")->size(), 100u);
+}
+
+// make_room's promise is that append never runs out, in whatever order records of whatever sizes come: it
+// would stop by an assertion.
+TEST(Publisher, RoomMadeIsRoomEnoughForRecordsOfAnySize) {
+  for (std::uint32_t seed = 1; seed <= 12; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    const RingDirectory directory;
+    TestWriter writer(directory.options());
+    writer.options().ring.segment_bytes = seed % 2 == 0 ? 4096 : 16384;
+    writer.options().ring.chunk_bytes = 2 * writer.options().ring.segment_bytes;
+    writer.options().ring.max_bytes = std::uint64_t{1} << 30;
+    ASSERT_TRUE(writer.start());
+    const std::uint64_t segment = writer.options().ring.segment_bytes;
+    std::uint64_t key = 0;
+    for (std::uint64_t version = 2; version < 40; ++version) {
+      const std::uint64_t style = random() % 4;  // small, around a segment, around two, all
+      for (std::uint64_t rows = random() % 20; rows-- > 0;) {
+        const std::uint64_t size = style == 0   ? random() % 300
+                                   : style == 1 ? segment - 400 + random() % 400
+                                   : style == 2 ? 2 * segment - 300 + random() % 300
+                                                : random() % (3 * segment);
+        ASSERT_TRUE(writer.insert(++key, filler(size)));
+      }
+      ASSERT_TRUE(writer.commit(version));
+    }
+    EXPECT_EQ(mirror_of(writer.options().ring).table("items")->size(), key);
+  }
+}
+
+TEST(Publisher, ATransactionLargerThanItsBufferIsPublishedWhole) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  writer.options().transaction_buffer_bytes = 4096;
+  ASSERT_TRUE(writer.start());
+  for (std::uint64_t id = 0; id < 3000; ++id) ASSERT_TRUE(writer.insert(id, filler(id % 700)));
+  // Larger than the block in which the file is read.
+  ASSERT_TRUE(writer.insert(5000, filler(3 << 20)));
+  ASSERT_TRUE(writer.erase(7));
+  ASSERT_TRUE(writer.commit(2));
+  EXPECT_GT(writer->spilled_bytes(), 3u << 20);
+  const Mirror mirror = mirror_of(writer.options().ring);
+  EXPECT_EQ(mirror.table("items")->size(), 3000u);
+  EXPECT_EQ(mirror.table("items")->at(item_key(5000)).size(), (3u << 20) + 2);
+  EXPECT_FALSE(mirror.table("items")->contains(item_key(7)));
+}
+
+// --- contradictions, loads, names
+
+TEST(Publisher, AContradictionQuarantinesItsTableInTheTransactionThatShowsIt) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  const TableId other = writer->new_table(items_table("other"));
+  ASSERT_TRUE(writer->switch_to(other));
+  ASSERT_TRUE(writer.insert(1, json_text("one")));
+  ASSERT_TRUE(writer.commit(2));
+
+  ASSERT_TRUE(writer.insert(1, json_text("one more")));  // is there already
+  ASSERT_TRUE(writer.insert(2, json_text("left out")));
+  ASSERT_TRUE(writer.insert(9, json_text("nine"), "other"));
+  const auto refused = writer.try_commit(3);
+  ASSERT_TRUE(refused) << why(refused);
+  ASSERT_EQ(refused->size(), 1u);
+  EXPECT_EQ(refused->front().first, "items");
+  EXPECT_EQ(writer->live_table("items"), nullptr);
+  ASSERT_NE(writer->quarantine_reason("items"), nullptr);
+  EXPECT_EQ(*writer->quarantine_reason("items"), refused->front().second);
+  Mirror mirror = mirror_of(writer.options().ring);
+  EXPECT_EQ(mirror.table("items"), nullptr);
+  EXPECT_EQ(mirror.quarantined.at("items"), refused->front().second);
+  EXPECT_EQ(mirror.table("other")->size(), 1u);
+  EXPECT_EQ(mirror.version, Version(3));
+
+  ASSERT_TRUE(writer.update(8, json_text("was never here"), "other"));
+  ASSERT_EQ(writer.try_commit(4)->size(), 1u);
+  ASSERT_TRUE(writer.open());
+  EXPECT_FALSE(writer->is_fresh()) << writer->why_fresh();
+  EXPECT_NE(writer->quarantine_reason("items"), nullptr);
+  EXPECT_NE(writer->quarantine_reason("other"), nullptr);
+  EXPECT_TRUE(writer->usage().empty());
+}
+
+TEST(Publisher, NothingIsAddedToAnIncarnationThatTheSameTransactionEnded) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  ASSERT_TRUE(writer.insert(1, json_text("one")));
+  ASSERT_TRUE(writer.commit(2));
+  const Table before = *writer->live_table("items");
+  ASSERT_TRUE(writer->quarantine("items", "reason one"));
+  RowBuilder row;
+  ASSERT_TRUE(writer->update(before, item_key(1), build_item(row, 1, json_text("late"))));
+  const auto refused = writer.try_commit(3);
+  ASSERT_TRUE(refused) << why(refused);
+  EXPECT_TRUE(refused->empty());
+  EXPECT_EQ(*writer->quarantine_reason("items"), "reason one");
+  EXPECT_EQ(mirror_of(writer.options().ring).quarantined.at("items"), "reason one");
+}
+
+TEST(Publisher, AReloadSwitchesTheNameAtOneVersion) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  for (std::uint64_t id = 0; id < 10; ++id) ASSERT_TRUE(writer.insert(id, json_text("old")));
+  ASSERT_TRUE(writer.commit(2));
+  const auto reader = join_ring(writer.options().ring);
+  ASSERT_NE(reader, nullptr);
+  Mirror mirror;
+  const TableId second = writer->new_table(items_table());
+  RowBuilder row;
+  for (std::uint64_t id = 100; id < 4000; ++id) {  // several batches
+    const auto loaded = writer->load_row(second, Version(2), build_item(row, id, filler(500)));
+    ASSERT_TRUE(loaded) << why(loaded);
+  }
+  ASSERT_TRUE(writer->end_load());
+  ASSERT_EQ(mirror.follow(*reader), Step::kCaughtUp);
+  EXPECT_EQ(mirror.table("items")->size(), 10u) << "a load batch makes nothing visible";
+  EXPECT_EQ(mirror.incarnation(second).size(), 3900u);
+  EXPECT_EQ(mirror.version, Version(2));
+  ASSERT_TRUE(writer.update(3, json_text("changed meanwhile")));
+  ASSERT_TRUE(writer.commit(3));
+  ASSERT_TRUE(writer->switch_to(second));
+  ASSERT_TRUE(writer.commit(4));
+  ASSERT_EQ(mirror.follow(*reader), Step::kCaughtUp);
+  EXPECT_EQ(mirror.table("items")->size(), 3900u);
+  EXPECT_EQ(writer->live_table("items")->id, second);
+  ASSERT_EQ(writer->usage().size(), 1u);
+  EXPECT_EQ(writer->usage()[0].rows, 3900u);
+  ASSERT_TRUE(writer.open());
+  EXPECT_EQ(writer->usage().at(0).rows, 3900u);
+  EXPECT_EQ(writer->catalogue().tables.size(), 1u);
+}
+
+TEST(Publisher, ALoadThatSeesAKeyTwiceIsAbandoned) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  const TableId second = writer->new_table(items_table("second"));
+  RowBuilder row;
+  ASSERT_TRUE(writer->load_row(second, Version(1), build_item(row, 1, json_text("a"))));
+  ASSERT_TRUE(writer->load_row(second, Version(1), build_item(row, 1, json_text("b"))));
+  EXPECT_EQ(writer->end_load().error().kind, ErrorKind::kCorrupt);
+  ASSERT_TRUE(writer->abandon(second));
+  EXPECT_EQ(writer->catalogue().find("second"), nullptr);
+  ASSERT_TRUE(writer.insert(1, json_text("one")));
+  ASSERT_TRUE(writer.commit(2));
+}
+
+TEST(Publisher, UnfinishedLoadsAreForgottenAtRestartAndTheirIdsNotUsedAgain) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  ASSERT_TRUE(writer.insert(1, json_text("one")));
+  ASSERT_TRUE(writer.commit(2));
+  ASSERT_TRUE(writer->quarantine("items", "to be loaded again"));
+  ASSERT_TRUE(writer.try_commit(3));
+  RowBuilder row;
+  const TableId again = writer->new_table(items_table());
+  ASSERT_TRUE(writer->load_row(again, Version(3), build_item(row, 1, json_text("a"))));
+  const TableId fresh = writer->new_table(items_table("fresh"));
+  ASSERT_TRUE(writer->load_row(fresh, Version(3), build_item(row, 1, json_text("a"))));
+  ASSERT_TRUE(writer->end_load());
+  ASSERT_TRUE(writer.open());
+  EXPECT_EQ(writer->catalogue().find(again), nullptr);
+  EXPECT_EQ(writer->catalogue().find(fresh), nullptr);
+  ASSERT_EQ(writer->catalogue().tables.size(), 1u) << "the quarantined one, for its columns";
+  EXPECT_EQ(writer->catalogue().tables[0].reason, "to be loaded again");
+  const TableId next = writer->new_table(items_table());
+  EXPECT_GT(next, fresh);
+  ASSERT_TRUE(writer->switch_to(next));
+  ASSERT_TRUE(writer.commit(4));
+  EXPECT_EQ(writer->quarantine_reason("items"), nullptr);
+  EXPECT_EQ(writer->live_table("items")->reason, "");
+  ASSERT_TRUE(writer.open());
+  EXPECT_EQ(writer->live_table("items")->reason, "");
+  EXPECT_EQ(writer->live_table("items")->state, TableState::kLive);
+}
+
+TEST(Publisher, ADroppedNameIsGoneWithAllItsIncarnations) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  ASSERT_TRUE(writer->quarantine("items", "reason"));
+  ASSERT_TRUE(writer.try_commit(2));
+  ASSERT_TRUE(writer->drop("items"));
+  ASSERT_TRUE(writer.commit(3));
+  EXPECT_EQ(writer->quarantine_reason("items"), nullptr);
+  EXPECT_EQ(writer->catalogue().find("items"), nullptr);
+  // Live and dropped within one transaction: the event names the incarnation that it ends (the mirror checks).
+  const TableId id = writer->new_table(items_table());
+  ASSERT_TRUE(writer->switch_to(id));
+  ASSERT_TRUE(writer->drop("items"));
+  ASSERT_TRUE(writer.commit(4));
+  const Mirror mirror = mirror_of(writer.options().ring);
+  EXPECT_EQ(mirror.table("items"), nullptr);
+  EXPECT_TRUE(mirror.quarantined.empty());
+}
+
+TEST(Publisher, AKeyThatChangesIsADeletionAndAnInsertion) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  ASSERT_TRUE(writer.insert(1, json_text("one")));
+  ASSERT_TRUE(writer.insert(2, json_text("two")));
+  ASSERT_TRUE(writer.commit(2));
+  RowBuilder row;
+  // 1 → 3, 2 → 1, in one transaction.
+  ASSERT_TRUE(
+      writer->update(*writer->live_table("items"), item_key(1), build_item(row, 3, json_text("one"))));
+  ASSERT_TRUE(
+      writer->update(*writer->live_table("items"), item_key(2), build_item(row, 1, json_text("two"))));
+  ASSERT_TRUE(writer.commit(3));
+  EXPECT_EQ(*mirror_of(writer.options().ring).table("items"),
+            (Mirror::Rows{{item_key(1), json_text("two")}, {item_key(3), json_text("one")}}));
+}
+
+TEST(Publisher, ARolledBackTransactionLeavesNothing) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  ASSERT_TRUE(writer.insert(1, json_text("never")));
+  EXPECT_TRUE(writer->has_changes());
+  writer->rollback();
+  EXPECT_FALSE(writer->has_changes());
+  ASSERT_TRUE(writer.commit(2));
+  const Mirror mirror = mirror_of(writer.options().ring);
+  EXPECT_TRUE(mirror.table("items")->empty());
+  EXPECT_EQ(mirror.gtid, "0-1-2") << "a transaction without changes publishes as well";
+}
+
+TEST(Publisher, ARingThatCannotBeReachedIsNotReplaced) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  const Epoch epoch = writer->ring().epoch();
+  Result<UniqueFd> second = lock_ring(writer.options().ring);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().kind, ErrorKind::kBusy);
+  EXPECT_NE(second.error().message.find(std::to_string(::getpid())), std::string::npos);
+  writer.close();
+  // No more descriptors than these: opening 64 readers' files must fail.
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  Result<UniqueFd> lock = lock_ring(writer.options().ring);
+  ASSERT_TRUE(lock) << why(lock);
+  rlimit few = before;
+  few.rlim_cur = 40;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  const auto refused = Publisher::open(writer.options(), *lock);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kIo);
+  lock->reset();
+  ASSERT_TRUE(writer.open());
+  EXPECT_FALSE(writer->is_fresh()) << writer->why_fresh();
+  EXPECT_EQ(writer->ring().epoch(), epoch);
 }
 
 }  // namespace
