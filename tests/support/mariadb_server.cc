@@ -300,7 +300,9 @@ void MariadbServer::sql_all(const std::vector<std::string>& statements) {
   for (const std::string& statement : statements) session().run(statement);
 }
 
-void MariadbServer::sql(std::string_view statement) { session().run(statement); }
+void MariadbServer::sql(std::string_view statement) {
+  session().run(statement);
+}
 
 std::vector<std::vector<std::string>> MariadbServer::query(std::string_view statement) {
   return session().run(statement);
@@ -310,6 +312,16 @@ std::string MariadbServer::query_value(std::string_view statement) {
   const auto rows = query(statement);
   if (rows.empty() || rows.front().empty()) throw std::runtime_error(fmt::format("no row: {}", statement));
   return rows.front().front();
+}
+
+void MariadbServer::purge_binlogs() {
+  sql("FLUSH BINARY LOGS");
+  const std::string newest = query("SHOW BINARY LOGS").back().front();
+  const auto give_up = std::chrono::steady_clock::now() + kPatience;
+  do {
+    sql("PURGE BINARY LOGS TO '" + newest + "'");
+    if (std::chrono::steady_clock::now() > give_up) throw std::runtime_error("the binlog cannot be purged");
+  } while (query("SHOW BINARY LOGS").size() > 1);
 }
 
 std::string MariadbServer::log_tail() const {

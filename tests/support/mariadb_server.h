@@ -61,6 +61,10 @@ class MariadbServer {
   std::vector<std::vector<std::string>> query(std::string_view statement);
   std::string query_value(std::string_view statement);
 
+  // Leaves the newest binlog file only. The server keeps older ones until its engine has no use for them, so this
+  // asks again until it is done.
+  void purge_binlogs();
+
   std::string log_tail() const;
 
  private:

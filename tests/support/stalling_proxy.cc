@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -83,14 +84,22 @@ void StallingProxy::accept_one() {
   links_.push_back({std::move(client), std::move(server)});
 }
 
-bool StallingProxy::forward(int from, int to) {
+std::size_t StallingProxy::forward(int from, int to, std::size_t limit) {
   std::array<char, 16384> bytes;
-  const ssize_t size = ::recv(from, bytes.data(), bytes.size(), 0);
+  const ssize_t size = ::recv(from, bytes.data(), std::min(bytes.size(), limit), 0);
   for (ssize_t sent = 0; sent < size;) {
     const ssize_t part = ::send(to, bytes.data() + sent, static_cast<std::size_t>(size - sent), MSG_NOSIGNAL);
-    if (part <= 0) return false;
+    if (part <= 0) return 0;
     sent += part;
   }
+  return size > 0 ? static_cast<std::size_t>(size) : 0;
+}
+
+bool StallingProxy::forward_from_server(const Link& link) {
+  const std::size_t left = server_bytes_left_.load(std::memory_order_relaxed);
+  const std::size_t size = forward(link.server.get(), link.client.get(), left);
+  if (left != std::numeric_limits<std::size_t>::max())
+    server_bytes_left_.fetch_sub(size, std::memory_order_relaxed);
   return size > 0;
 }
 
@@ -101,6 +110,8 @@ void StallingProxy::run() {
       waited.push_back({link.client.get(), POLLIN, 0});
       waited.push_back({link.server.get(), POLLIN, 0});
     }
+    if (server_bytes_left_.load(std::memory_order_relaxed) == 0)
+      waited.resize(1);  // stalled: only the end counts
     if (::poll(waited.data(), waited.size(), -1) < 0 && errno != EINTR) return;
     if (waited[0].revents != 0) {
       wait_event(wake_);
@@ -109,11 +120,12 @@ void StallingProxy::run() {
       wait_event(wake_);  // stalled until the end
       return;
     }
+    if (waited.size() == 1) continue;
     for (std::size_t i = links_.size(); i-- > 0;) {
       Link& link = links_[i];
       bool lives = true;
-      if (waited[2 + 2 * i].revents != 0) lives = forward(link.client.get(), link.server.get());
-      if (lives && waited[3 + 2 * i].revents != 0) lives = forward(link.server.get(), link.client.get());
+      if (waited[2 + 2 * i].revents != 0) lives = forward(link.client.get(), link.server.get(), 16384) > 0;
+      if (lives && waited[3 + 2 * i].revents != 0) lives = forward_from_server(link);
       if (!lives) links_.erase(links_.begin() + static_cast<std::ptrdiff_t>(i));
     }
     if (waited[1].revents != 0) accept_one();

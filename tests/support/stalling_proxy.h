@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <limits>
 #include <memory>
 #include <string>
 #include <thread>
@@ -25,6 +26,8 @@ class StallingProxy {
   const std::string& path() const { return listen_path_; }
   // From its return on no byte passes in either direction.
   void stall();
+  // The same after so many more bytes from the server: in the middle of a packet, if it is larger. Does not wait.
+  void stall_after(std::size_t bytes) { server_bytes_left_.store(bytes, std::memory_order_relaxed); }
 
  private:
   struct Link {
@@ -34,8 +37,9 @@ class StallingProxy {
 
   void run();
   void accept_one();
-  // False when the connection has ended.
-  static bool forward(int from, int to);
+  // Forwards at most `limit` bytes. 0 when the connection has ended.
+  static std::size_t forward(int from, int to, std::size_t limit);
+  bool forward_from_server(const Link& link);
 
   std::string listen_path_;
   std::string server_path_;
@@ -43,6 +47,8 @@ class StallingProxy {
   UniqueFd wake_;
   UniqueFd stalled_;
   std::atomic<bool> ends_{false};
+  // Set by the test before the bytes it is about are asked for; a moment late or early does not matter.
+  std::atomic<std::size_t> server_bytes_left_{std::numeric_limits<std::size_t>::max()};
   std::vector<Link> links_;  // the thread's
   std::thread thread_;
 };

@@ -218,6 +218,44 @@ TEST_F(SourceStream, SilenceBeyondTheWatchdogIsHalfDead) {
   EXPECT_NE(stream->error().message.find("writer.watchdog"), std::string::npos);
 }
 
+TEST_F(SourceStream, SilenceInTheMiddleOfAnEventIsHalfDead) {
+  StallingProxy proxy(server_.directory() / "proxy", server_.socket());
+  MysqlConfig config = server_.config("shop");
+  config.socket = proxy.path();
+  StreamOptions options = options_from(server_.query_value("SELECT @@gtid_binlog_pos"));
+  options.watchdog = std::chrono::milliseconds(600);
+  auto stream = open_stream(config, options);
+  ASSERT_NE(stream, nullptr);
+  // Larger than all that comes before it and than any buffer on the way.
+  proxy.stall_after(200'000);
+  server_.sql_all({"CREATE TABLE shop.big (id INT PRIMARY KEY, v LONGTEXT)",
+                   "INSERT INTO shop.big VALUES (1, REPEAT('x', 8000000))"});
+  Outcome outcome{};
+  ASSERT_TRUE(read_to_the_end(*stream, outcome));
+  EXPECT_EQ(stream->failure(), StreamFailure::kHalfDead) << stream->error().message;
+}
+
+TEST_F(SourceStream, EventsLargerThanAPacketArriveWhole) {
+  const std::string before = server_.query_value("SELECT @@gtid_binlog_pos");
+  server_.sql_all(
+      {"SET GLOBAL max_allowed_packet=1073741824", "CREATE TABLE shop.big (id INT PRIMARY KEY, v LONGTEXT)"});
+  MysqlConfig config = server_.config("shop");
+  auto session = Connection::open(config, {});
+  ASSERT_TRUE(session);
+  ASSERT_TRUE((*session)->execute("INSERT INTO shop.big VALUES (1, REPEAT('x', 40000000))"));
+  auto stream = open_stream(config, options_from(before));
+  ASSERT_NE(stream, nullptr);
+  std::size_t largest = 0;
+  const std::uint64_t deadline = monotonic_ns() + kPatienceNs;
+  while (largest < 40'000'000) {
+    const auto packet = stream->read_packet(deadline);
+    ASSERT_TRUE(packet.outcome == Outcome::kEvent || packet.outcome == Outcome::kHeartbeat);
+    // The event's own size field must agree with the bytes that came.
+    ASSERT_EQ(load_le<std::uint32_t>(packet.event.data() + 9), packet.event.size());
+    largest = std::max(largest, packet.event.size());
+  }
+}
+
 TEST_F(SourceStream, AFrozenServerIsHalfDead) {
   StreamOptions options = options_from("");
   options.watchdog = std::chrono::milliseconds(600);
@@ -246,8 +284,8 @@ TEST_F(SourceStream, AnotherReaderOfTheSameIdIsNoticed) {
 
 TEST_F(SourceStream, APurgedPositionIsLostHistory) {
   insert(1);
-  server_.sql_all({"FLUSH BINARY LOGS", "INSERT INTO shop.t VALUES (2, 0)"});
-  server_.sql("PURGE BINARY LOGS TO '" + server_.query("SHOW MASTER STATUS").front().front() + "'");
+  server_.purge_binlogs();
+  insert(2);
   auto stream = open_stream(server_.config("shop"), options_from("0-1-1"));
   ASSERT_NE(stream, nullptr);
   Outcome outcome{};

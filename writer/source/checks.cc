@@ -201,8 +201,9 @@ void Checker::check_domains() {
        "gtid_binlog_state",
        state,
        "transactions of several replication domains have no common order, and so no version; use one domain, "
-       "and drop "
-       "the others once no replica needs their binlog files",
+       "and drop the others once no replica needs their binlog files (when the last statement is refused, "
+       "the "
+       "server still uses an older file: run all again a moment later)",
        {"FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 SECOND",
         fmt::format("FLUSH BINARY LOGS DELETE_DOMAIN_ID=({})", others)},
        {}});
