@@ -516,6 +516,54 @@ def record(kind, chroot, name, options, tables, sql):
     print(f"{out / name}.binlog: {(out / f'{name}.binlog').stat().st_size} bytes")
 
 
+KEY_TYPES = [
+    ("utf8mb4_bin", "varchar(24) character set utf8mb4 collate utf8mb4_bin", lambda rng: key_text(rng, FULL)),
+    ("utf8mb3_bin", "varchar(24) character set utf8mb3 collate utf8mb3_bin", lambda rng: key_text(rng, BMP)),
+    ("ascii_bin", "char(24) character set ascii collate ascii_bin", lambda rng: key_text(rng, WORDS)),
+    ("latin1_bin", "varchar(24) character set latin1 collate latin1_bin", lambda rng: key_text(rng, LATIN)),
+    ("binary", "varbinary(24)", lambda rng: draw_bytes(rng, 12)),
+    ("bigint", "bigint", lambda rng: draw_integer(rng, -(1 << 63), (1 << 63) - 1)),
+    ("ubigint", "bigint unsigned", lambda rng: draw_integer(rng, 0, (1 << 64) - 1)),
+    ("decimal", "decimal(20,4)", lambda rng: draw_decimal(rng, 20, 4)),
+    ("date", "date", draw_date),
+    ("time", "time(3)", lambda rng: draw_time(rng, 3)),
+    ("datetime", "datetime(2)", lambda rng: draw_datetime(rng, 2)),
+    ("timestamp", "timestamp(1) null", lambda rng: draw_timestamp(rng, 1)),
+    ("year", "year", lambda rng: str(rng.choice([0, rng.randint(1901, 2155)]))),
+    ("enum", f"enum({label_list(5)})", lambda rng: str(rng.randint(0, 5))),
+    ("bit", "bit(13)", lambda rng: draw_integer(rng, 0, (1 << 13) - 1)),
+]
+NO_PAD = {"mariadb": ("nopad", "varchar(24) character set utf8mb4 collate utf8mb4_nopad_bin"),
+          "mysql": ("nopad", "varchar(24) character set utf8mb4 collate utf8mb4_0900_bin")}
+
+
+def key_text(rng, words):
+    """Texts that are alike: few words, spaces and control characters at their ends."""
+    text = "".join(rng.choice(words[:4] + words[-3:] + ["", "\t", "a", " "]) for _ in range(rng.randrange(3)))
+    return text_literal((text + rng.choice(["", "", " ", "  ", "\x01", "\t", " a"]))[:24])
+
+
+def record_keys(kind, chroot, rng):
+    """Values of every kind that can be a key: the table's name, how many values the server calls less, the JSON text."""
+    out = ROOT / "tests" / "writer" / "fixtures" / kind
+    types = KEY_TYPES + [(*NO_PAD[kind], lambda rng: key_text(rng, FULL))]
+    with Server(kind, chroot, []) as server:
+        server.sql("CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;")
+        for name, sql, draw in types:
+            server.sql(f"{SESSION}CREATE TABLE `{name}` (k {sql});" + "".join(
+                f"INSERT INTO `{name}` VALUES ({draw(rng)});" for _ in range(120)), "shop")
+        columns = write_columns(server, out, "keys")
+        lines = []
+        for name, data_type, column_type in [(row[0], row[2], row[3]) for row in columns]:
+            # Not by DENSE_RANK: MySQL's takes '2026-00-00' and '2026-05-00' for one value, its indexes do not. ENUM
+            # columns compare as texts, but order (and so are indexed) by their numbers.
+            less = "b.k + 0 < a.k + 0" if data_type == "enum" else "b.k < a.k"
+            for place, raw in server.sql(f"SET time_zone = '+00:00'; SELECT (SELECT COUNT(*) FROM `{name}` b WHERE {less}) "
+                                         f"place, {select_expression('k', data_type)} FROM `{name}` a ORDER BY 1, 2", "shop"):
+                lines.append(f"{name}\t{place}\t{json_text(raw, data_type, [])}\n")
+        (out / "keys.tsv").write_text("".join(lines))
+
+
 def write_corpus(kind, name):
     """Seeds for tests/fuzz/binlog_event_fuzz.cc (its head has the form): the first few events of each type."""
     corpus = ROOT / "tests" / "fuzz" / "corpus" / "binlog_event"
@@ -556,6 +604,7 @@ def main():
            create("texts", texts, "ROW_FORMAT=DYNAMIC") + churn(rng, "texts", texts, 60))
     record(kind, chroot, "statements", ["--binlog-checksum=NONE"], ["pairs", "prefixed", "ledger", "memo"], small_tables())
     record(kind, chroot, "strange", [], [], strange(kind))
+    record_keys(kind, chroot, random.Random(SEED))
     if kind == "mariadb":
         packed = compressed_columns()
         wrapped = "SET GLOBAL column_compression_zlib_wrap = ON; SET column_compression_zlib_wrap = ON;\n"

@@ -269,8 +269,47 @@ bool is_compressed_rows(std::uint8_t type) {
   return type >= kWriteRowsCompressedV1 && type <= kDeleteRowsCompressed;
 }
 
-constexpr std::string_view kStatementForm =
-    "a LOAD DATA statement in statement form: binlog_format is not ROW in some session";
+// The types of which nothing is read: those that change nothing, and those that cannot be followed.
+EventBody without_content(const EventHeader& header) {
+  switch (header.type) {
+    case kStop:
+    case kIntvar:
+    case kRand:
+    case kUserVar:
+    case kIgnorable:
+    case kRowsQuery:
+    case kPreviousGtids:
+    case kTransactionContext:
+    case kViewChange:
+    case kBinlogCheckpoint:
+    case kStartEncryption:
+      return Ignored{};
+    case kTransactionPayload:
+      return Unsupported{
+          "a compressed transaction (TRANSACTION_PAYLOAD): binlog_transaction_compression is ON in some "
+          "session"};
+    case kPartialUpdateRows:
+      return Unsupported{
+          "a partial JSON update (PARTIAL_UPDATE_ROWS): binlog_row_value_options is PARTIAL_JSON in some "
+          "session"};
+    case kAnonymousGtid:
+      return Unsupported{"a transaction without a GTID: gtid_mode is not ON"};
+    case kLoad:
+    case kSlave:
+    case kCreateFile:
+    case kAppendBlock:
+    case kExecLoad:
+    case kDeleteFile:
+    case kNewLoad:
+    case kBeginLoadQuery:
+    case kExecuteLoadQuery:
+      return Unsupported{"a LOAD DATA statement in statement form: binlog_format is not ROW in some session"};
+    default:
+      break;
+  }
+  if ((header.flags & kIgnorableFlag) != 0) return Ignored{};
+  return Unsupported{"an event of a type that this version does not know"};
+}
 
 }  // namespace
 
@@ -420,43 +459,9 @@ Result<EventBody> EventDecoder::decode_body(const EventHeader& header, Bytes bod
       const std::size_t size = reader.empty() ? 0 : reader.u8();
       return checked(reader, header.type, body.size(), Incident{number, reader.text(size)});
     }
-    case kStop:
-    case kIntvar:
-    case kRand:
-    case kUserVar:
-    case kIgnorable:
-    case kRowsQuery:
-    case kPreviousGtids:
-    case kTransactionContext:
-    case kViewChange:
-    case kBinlogCheckpoint:
-    case kStartEncryption:
-      return EventBody(Ignored{});
-    case kTransactionPayload:
-      return EventBody(
-          Unsupported{"a compressed transaction (TRANSACTION_PAYLOAD): binlog_transaction_compression is ON "
-                      "in some session"});
-    case kPartialUpdateRows:
-      return EventBody(
-          Unsupported{"a partial JSON update (PARTIAL_UPDATE_ROWS): binlog_row_value_options is PARTIAL_JSON "
-                      "in some session"});
-    case kAnonymousGtid:
-      return EventBody(Unsupported{"a transaction without a GTID: gtid_mode is not ON"});
-    case kLoad:
-    case kSlave:
-    case kCreateFile:
-    case kAppendBlock:
-    case kExecLoad:
-    case kDeleteFile:
-    case kNewLoad:
-    case kBeginLoadQuery:
-    case kExecuteLoadQuery:
-      return EventBody(Unsupported{kStatementForm});
     default:
-      break;
+      return without_content(header);
   }
-  if ((header.flags & kIgnorableFlag) != 0) return EventBody(Ignored{});
-  return EventBody(Unsupported{"an event of a type that this version does not know"});
 }
 
 Result<EventBody> EventDecoder::decode_query(Bytes body, bool is_compressed) {
