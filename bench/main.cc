@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <fstream>
@@ -11,11 +12,13 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/clock.h"
 #include "bench/load.h"
 #include "bench/process_cpu.h"
 #include "bench/report.h"
 #include "bench/request_plan.h"
 #include "bench/responder.h"
+#include "bench/ring_of_products.h"
 #include "bench/visible.h"
 
 namespace ringside::bench {
@@ -127,6 +130,44 @@ struct LoadCommand {
   }
 };
 
+// A ring with made-up rows and a writer that lives as long as the command: a replica can be measured, or profiled,
+// without a database.
+struct RingCommand {
+  std::uint64_t rows = 63'000;
+  std::uint64_t updates_per_second = 0;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--rows", rows, "of the table products, ids 1 to this")->capture_default_str();
+    app.add_option("--updates", updates_per_second, "one-row transactions a second")->capture_default_str();
+  }
+
+  int run() const {
+    // Blocked, and asked for between updates: the ring is taken down in order.
+    sigset_t ends;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGINT);
+    sigaddset(&ends, SIGTERM);
+    ::sigprocmask(SIG_BLOCK, &ends, nullptr);
+    RingOfProducts ring(rows);
+    fmt::print("{{\"pid\":{},\"directory\":{},\"name\":\"bench\",\"rows\":{}}}\n", ::getpid(),
+               json_string(ring.directory()), rows);
+    std::fflush(stdout);
+    const std::uint64_t pause_ns =
+        updates_per_second == 0 ? kBeatNs : std::min(kBeatNs, 1'000'000'000 / updates_per_second);
+    const std::uint64_t start_ns = monotonic_ns();
+    for (std::uint64_t done = 0;;) {
+      const std::uint64_t now_ns = monotonic_ns();
+      ring.beat(now_ns);
+      const std::uint64_t due = (now_ns - start_ns) / 1000 * updates_per_second / 1'000'000;
+      for (; done < due; ++done) ring.update(done % rows + 1);
+      const timespec pause{0, static_cast<long>(pause_ns)};
+      if (::sigtimedwait(&ends, nullptr, &pause) > 0) return 0;
+    }
+  }
+
+  static constexpr std::uint64_t kBeatNs = 100'000'000;
+};
+
 struct VisibleCommand {
   VisibleOptions options;
   std::string password_file;
@@ -231,16 +272,21 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   ResponderCommand responder;
   LoadCommand load;
+  RingCommand ring;
   VisibleCommand visible;
   CLI::App* responder_app = app.add_subcommand("responder", "the yardstick: a bare io_uring HTTP responder");
   CLI::App* load_app = app.add_subcommand("load", "the load generator");
+  CLI::App* ring_app =
+      app.add_subcommand("ring", "a ring of made-up rows, to measure a replica without a database");
   CLI::App* visible_app = app.add_subcommand("visible", "commit-to-visible latency against a running system");
   responder.add_to(*responder_app);
   load.add_to(*load_app);
+  ring.add_to(*ring_app);
   visible.add_to(*visible_app);
   CLI11_PARSE(app, argc, argv);
   if (responder_app->parsed()) return responder.run();
   if (load_app->parsed()) return load.run();
+  if (ring_app->parsed()) return ring.run();
   return visible.run();
 }
 

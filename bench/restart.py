@@ -148,7 +148,7 @@ def main():
     parser.add_argument("--command", required=True, help="starts the replica (join) or the writer (snapshot)")
     parser.add_argument("--admin", required=True, help="its /readyz and /metrics, e.g. http://127.0.0.1:9101")
     parser.add_argument("--rows-from", help="a running replica's admin URL, where --admin is not one itself")
-    parser.add_argument("--rows-metric", default="ringside_table_rows")
+    parser.add_argument("--rows-metric", default="ringside_replica_table_rows")
     parser.add_argument("--ring", required=True, help="the ring's directory")
     parser.add_argument("--remove-ring", action="store_true", help="snapshot: yes, delete it before each run")
     parser.add_argument("--runs", type=int, default=5)

@@ -102,6 +102,7 @@ RingOfProducts::RingOfProducts(std::uint64_t rows) : rows_(rows) {
   or_die(publisher_->switch_to(table));
   or_die(publisher_->commit(Version(1), shm::Commit{0, 1, 0, "0-1-1"}));
   or_die(publisher_->activate(nullptr));
+  publisher_->ring().set_capture_state(shm::CaptureState::kStreaming);
 }
 
 RingOfProducts::~RingOfProducts() {
@@ -116,6 +117,13 @@ void RingOfProducts::update(std::uint64_t id) {
   or_die(publisher_->update(table(), row_.key(), row_));
   const std::string gtid = fmt::format("0-1-{}", version_);
   or_die(publisher_->commit(Version(version_), shm::Commit{0, version_, 0, gtid}));
+}
+
+void RingOfProducts::beat(std::uint64_t now_ns) {
+  shm::RingWriter& ring = publisher_->ring();
+  ring.set_source(Version(version_), 0, now_ns);
+  ring.beat(now_ns);
+  ring.check_readers(now_ns);
 }
 
 std::unique_ptr<shm::RingReader> RingOfProducts::join() const {

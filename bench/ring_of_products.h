@@ -43,10 +43,13 @@ class RingOfProducts {
   RingOfProducts& operator=(const RingOfProducts&) = delete;
 
   std::uint64_t rows() const { return rows_; }
+  const std::string& directory() const { return directory_; }
   const shm::Table& table() const { return *publisher_->live_table("products"); }
   shm::Publisher& publisher() { return *publisher_; }
   // The next edition of one product as a transaction of its own.
   void update(std::uint64_t id);
+  // What a live writer's capture does many times a second; else readers would take it for dead.
+  void beat(std::uint64_t now_ns);
 
   // A reader at the oldest segment.
   std::unique_ptr<shm::RingReader> join() const;
