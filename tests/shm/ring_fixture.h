@@ -8,15 +8,15 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "base/bytes.h"
 #include "shm/publisher.h"
@@ -100,6 +100,15 @@ inline RowBuilder& build_item(RowBuilder& row, std::uint64_t id, std::string_vie
 
 inline std::string json_text(std::string_view text) {
   return '"' + std::string(text) + '"';
+}
+
+// The seed of a random test: RINGSIDE_TEST_SEED, or the test's own. Printed, so that a failure can be repeated.
+inline std::uint32_t test_seed(std::uint32_t own) {
+  const char* set = std::getenv("RINGSIDE_TEST_SEED");
+  const std::uint32_t seed =
+      set == nullptr ? own : static_cast<std::uint32_t>(std::strtoul(set, nullptr, 10));
+  std::printf("RINGSIDE_TEST_SEED=%u\n", seed);
+  return seed;
 }
 
 // A Result's error for a failed expectation.
