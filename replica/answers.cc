@@ -198,7 +198,7 @@ Answered Answers::row(const Query& query, Buffer& out, std::uint16_t& status) {
     head.status = 304;
     head.content_type = {};
   }
-  if (!open(out) || (head.status == 200 && !append_row(query, out))) {
+  if (!open(out) || (head.status == 200 && !append_row(query, out)) || !is_within_limit(out, base)) {
     out.truncate(base);
     too_large(query, out, status);
     return Answered::kYes;
@@ -231,6 +231,7 @@ Answered Answers::rows(const Query& query, Buffer& out, std::uint16_t& status) {
       content = mix(mix(content, key.hash), ~std::uint64_t{0});
       fits = fits && out.append("null");
     }
+    fits = fits && is_within_limit(out, base);
   }
   fits = fits && out.append("]}");
   if (!fits) {
@@ -271,7 +272,7 @@ void Answers::version(const Query& query, Buffer& out, std::uint16_t& status) {
 void Answers::page(const Query& query, Buffer& out, std::uint16_t& status) {
   const Page page = pages_.page(query.route);
   const std::size_t base = out.size();
-  if (!open(out) || !out.append(page.body)) {
+  if (!open(out) || !out.append(page.body) || !is_within_limit(out, base)) {
     out.truncate(base);
     return too_large(query, out, status);
   }

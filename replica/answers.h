@@ -40,7 +40,8 @@ enum class Answered : std::uint8_t { kYes, kLost };
 
 class Answers {
  public:
-  explicit Answers(PageSource& pages) : pages_(pages) {}
+  // `response_limit`: bytes of a body.
+  Answers(PageSource& pages, std::size_t response_limit) : pages_(pages), response_limit_(response_limit) {}
 
   // What every answer of a turn has in common. `tables` may be nullptr while not serving: then queries are pages and
   // problems only.
@@ -63,9 +64,13 @@ class Answers {
 
   bool open(Buffer& out);
   bool append_row(const Query& query, Buffer& out);
+  bool is_within_limit(const Buffer& out, std::size_t base) const {
+    return out.size() - base - kHeadRoom <= response_limit_;
+  }
   void close(const Query& query, http::ResponseHead head, std::size_t base, Buffer& out);
 
   PageSource& pages_;
+  std::size_t response_limit_;
   const TableStore* tables_ = nullptr;
   Version version_;
   http::DateText date_;

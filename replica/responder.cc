@@ -21,7 +21,7 @@ Responder::Responder(const ResponderLimits& limits, PageSource& pages, ReplicaMe
     : limits_(limits),
       metrics_(metrics),
       planner_(limits.plan),
-      answers_(pages),
+      answers_(pages, limits.response_limit_bytes),
       arena_(arena_bytes(limits.head_limit_bytes)),
       connections_(limits.max_connections, nullptr),
       by_version_(limits.max_connections),

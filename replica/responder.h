@@ -73,6 +73,7 @@ struct HttpConnection {
 struct ResponderLimits {
   std::uint32_t max_connections = 10'000;
   std::size_t head_limit_bytes = 8192;
+  std::size_t response_limit_bytes = std::size_t{64} << 20;
   PlanLimits plan;
 };
 

@@ -35,6 +35,7 @@ ResponderLimits limits_of(const ReplicaConfig& config) {
   ResponderLimits limits;
   limits.max_connections = config.max_connections;
   limits.head_limit_bytes = config.head_limit_bytes;
+  limits.response_limit_bytes = config.response_limit_bytes;
   limits.plan.max_keys = config.max_keys;
   limits.plan.default_wait_ms = static_cast<std::uint32_t>(config.default_wait.count());
   limits.plan.max_wait_ms = static_cast<std::uint32_t>(config.max_wait.count());
@@ -61,7 +62,7 @@ void fit_to_open_files(ReplicaConfig& config) {
 Server::Server(const ServerOptions& options)
     : options_(options),
       inputs_(kInputLimit, kWarmBuffers / 4),
-      outputs_(options.config.response_limit_bytes + 2 * Responder::kOutputHighWater, kWarmBuffers),
+      outputs_(2 * options.config.response_limit_bytes + 4 * Responder::kOutputHighWater, kWarmBuffers),
       follower_(options.ring_directory, options.ring_name),
       pages_(options_.config, options.ring_name, options.index, follower_, metrics_),
       responder_(limits_of(options_.config), pages_, metrics_) {
