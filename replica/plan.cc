@@ -76,16 +76,16 @@ Planned Planner::plan(const http::Request& request, const PlanState& state, Aren
   query.is_head = request.method == http::Method::kHead;
   query.is_http_1_0 = request.minor_version == 0;
   query.keep_alive = request.keep_alive;
-  if (request.has_body()) {
-    // Where the next request begins is not worth finding out: nothing here takes a body.
-    query.keep_alive = false;
-    return c.fail(413, "body-not-allowed", "Request body not allowed",
-                  "Replicas answer questions and take no request body. Commands go to the writer.");
-  }
+  // Where the next request begins is not worth finding out: nothing here takes a body.
+  if (request.has_body()) query.keep_alive = false;
   if (request.method != http::Method::kGet && request.method != http::Method::kHead) {
     query.more_headers = kAllow;
     return c.fail(405, "method-not-allowed", "Method not allowed",
                   "Replicas answer GET and HEAD. Commands go to the writer.");
+  }
+  if (request.has_body()) {
+    return c.fail(413, "body-not-allowed", "Request body not allowed",
+                  "Replicas answer questions and take no request body. Commands go to the writer.");
   }
   if (!state.is_admin && request.path.starts_with("/v1/")) return data(c);
   if (!state.is_admin && request.path == "/version") return version(c);

@@ -199,9 +199,15 @@ void TableStore::run_event(const PendingEvent& event) {
       if (before != TableId() && before != event.id) drop(before);
       break;
     }
-    case shm::TableAction::kDropped:
-      drop(event.id);
+    case shm::TableAction::kDropped: {
+      // By name: a quarantined table has no incarnation that is served, and the event names none then.
+      const auto route = routes_.find(event.name);
+      if (route == routes_.end()) break;
+      const ServedTable* const table = route->second.table;
+      routes_.erase(route);
+      if (table != nullptr) drop(table->id());
       break;
+    }
     case shm::TableAction::kQuarantined: {
       Route& route = routes_[event.name];
       route.name = event.name;
