@@ -344,7 +344,7 @@ class Reads(CommandsCase):
                 response = self.expect(connection.request(method, "/v1/items/1"), 405, "method-not-allowed")
                 self.assertIn("writer", response.json()["detail"])
                 response = connection.request(method, "/v1/items/1", {"amount": 1})
-                self.assertIn(response.status, (405, 413), method)
+                self.assertEqual(response.status, 405, method)
                 self.assertIn("writer", response.json()["detail"])
 
     def test_pipelined_requests_are_answered_in_order(self):
