@@ -314,8 +314,8 @@ main() {
     mapfile -t arguments < <(live_arguments)
     start live python3 "$root/deploy/demo/live.py" "${arguments[@]}"
   fi
-  print_urls
   trap 'exit 0' INT TERM HUP  # from here on Ctrl-C is how it is meant to end
+  print_urls
   # Until Ctrl-C, or until one of them ends by itself; the end of the live traffic alone is no reason to go.
   local ended i
   while true; do

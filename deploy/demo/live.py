@@ -198,7 +198,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
     shop = Shop(session)
     pace = Pace(options.rate)
     done = failed = 0
-    reported = time.monotonic()
+    reported = 0.0
     sources = [] if options.seeded else [release_changes(shop, session, Path(options.work))]
     for source in sources + [seeded_changes(shop, options.seed)]:
         for statements in source:
@@ -206,6 +206,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
                 say(f"{done} transactions, {failed} refused")
                 return 0
             pace.wait()
+            reported = reported or time.monotonic()  # making the first one may have taken a fetch
             try:
                 session.transaction(statements)
                 done += 1

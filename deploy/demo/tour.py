@@ -40,8 +40,9 @@ def show(command: str, response: Response, note: str = "") -> None:
     print(f"   $ {command}")
     for start in range(0, len(body), BODY_COLUMNS):
         print(f"     {body[start:start + BODY_COLUMNS]}")
-    print(f"     → {response.status}, version {response.headers.get('ringside-version', '–')}, "
-          f"{duration(response.seconds)}{note}", flush=True)
+    version = response.headers.get("ringside-version")
+    print(f"     → {response.status}{', version ' + version if version else ''}, {duration(response.seconds)}{note}",
+          flush=True)
 
 
 def expect(response: Response, status: int) -> Response:

@@ -338,10 +338,14 @@ class Reads(CommandsCase):
             self.assertEqual(connection.request("HEAD", "/v1/items/999999").status, 404)
             self.assertEqual(connection.request("GET", "/v1/items/1").body, get.body)
 
-    def test_other_methods_are_refused_by_replicas(self):
+    def test_commands_are_refused_by_replicas_and_sent_to_the_writer(self):
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             with self.stack.to_replica(0) as connection:
-                self.assertEqual(connection.request(method, "/v1/items/1", {"amount": 1}).status, 405, method)
+                response = self.expect(connection.request(method, "/v1/items/1"), 405, "method-not-allowed")
+                self.assertIn("writer", response.json()["detail"])
+                response = connection.request(method, "/v1/items/1", {"amount": 1})
+                self.assertEqual(response.status, 405, method)
+                self.assertIn("writer", response.json()["detail"])
 
     def test_pipelined_requests_are_answered_in_order(self):
         requests = [b"GET /v1/items/%d?fields=id HTTP/1.1\r\nHost: x\r\n\r\n" % i for i in (1, 2, 3)]

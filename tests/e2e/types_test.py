@@ -203,7 +203,10 @@ class Types(TypesCase):
     def await_unknown(self, name: str) -> None:
         for index in range(self.REPLICAS):
             with self.stack.to_replica(index) as connection:
-                wait_until(lambda: connection.request("GET", f"/v1/{name}?key=1").status == 404, f"{name} is unknown")
+                try:
+                    wait_until(lambda: connection.request("GET", f"/v1/{name}?key=1").status == 404, f"{name} is unknown")
+                except AssertionError as error:
+                    raise AssertionError(f"{error}: {connection.request('GET', f'/v1/{name}?key=1')}") from error
 
     def test_7_a_restart_of_all_keeps_every_row(self):
         """Replicas join from the ring alone and the writer resumes: nothing depends on having been there."""
