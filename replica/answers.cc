@@ -183,11 +183,13 @@ bool Answers::append_row(const Query& query, Buffer& out) {
 
 Answered Answers::row(const Query& query, Buffer& out, std::uint16_t& status) {
   const PlannedKey& key = query.keys[0];
-  const Lookup found =
-      key.data == nullptr ? Lookup::kNone : tables_->lookup(*query.table, key.hash, {key.data, key.size}, row_);
+  const Lookup found = key.data == nullptr
+                           ? Lookup::kNone
+                           : tables_->lookup(*query.table, key.hash, {key.data, key.size}, row_);
   if (found == Lookup::kLost) return Answered::kLost;
   if (found == Lookup::kNone) {
-    problem(query, {404, "row-not-found", "Row not found", "No row of this table has this key."}, out, status);
+    problem(query, {404, "row-not-found", "Row not found", "No row of this table has this key."}, out,
+            status);
     return Answered::kYes;
   }
   const std::size_t base = out.size();
@@ -217,8 +219,9 @@ Answered Answers::rows(const Query& query, Buffer& out, std::uint16_t& status) {
     if (!fits) break;
     if (!is_first) fits = out.append(",");
     is_first = false;
-    const Lookup found =
-        key.data == nullptr ? Lookup::kNone : tables_->lookup(*query.table, key.hash, {key.data, key.size}, row_);
+    const Lookup found = key.data == nullptr
+                             ? Lookup::kNone
+                             : tables_->lookup(*query.table, key.hash, {key.data, key.size}, row_);
     if (found == Lookup::kLost) {
       out.truncate(base);
       return Answered::kLost;
@@ -290,7 +293,8 @@ void Answers::problem(const Query& query, const http::Problem& problem, Buffer& 
   char* to = open(out) ? out.reserve(bound) : nullptr;
   status = problem.status;
   if (to == nullptr) {
-    out.truncate(base);  // more than a response limit is waiting to be sent: the connection is not read meanwhile
+    out.truncate(
+        base);  // more than a response limit is waiting to be sent: the connection is not read meanwhile
     return;
   }
   http::ByteSink sink({to, bound});
@@ -306,8 +310,9 @@ void Answers::problem(const Query& query, const http::Problem& problem, Buffer& 
 }
 
 void Answers::too_large(const Query& query, Buffer& out, std::uint16_t& status) {
-  problem(query, {400, "response-too-large", "Response too large",
-                  "The answer is larger than replica.response_limit allows. Ask for fewer keys or fields."},
+  problem(query,
+          {400, "response-too-large", "Response too large",
+           "The answer is larger than replica.response_limit allows. Ask for fewer keys or fields."},
           out, status);
 }
 

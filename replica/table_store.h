@@ -158,7 +158,8 @@ class TableStore {
   std::size_t removed_ = 0;  // how many of them are done
   bool is_between_ = true;
   bool is_removing_ = false;
-  std::unordered_map<std::uint64_t, shm::Address> before_;  // row → its address at the visible version, 0: none
+  std::unordered_map<std::uint64_t, shm::Address>
+      before_;  // row → its address at the visible version, 0: none
 };
 
 }  // namespace ringside::replica
