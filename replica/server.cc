@@ -115,9 +115,10 @@ Result<void> Server::set_up() {
 }
 
 Result<void> Server::run() {
-  while (!must_end()) {
+  for (;;) {
     turn();
     if (fatal_) return *fatal_;
+    if (must_end()) break;
     sleep();
   }
   log_info("replica ends", {{"open_connections", metrics_.connections}});

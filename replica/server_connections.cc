@@ -135,7 +135,8 @@ void Server::update(Connection& connection) {
   // Everything that was asked in full has been answered and sent.
   if (connection.has_ended) return close(connection);
   if (connection.is_lingering) return;
-  if (http.must_close || (stops_ > 0 && drain_turns_ > 1 && http.is_quiet())) linger(connection);
+  if (http.must_close) return linger(connection);
+  if (stops_ > 0 && drain_turns_ > 1 && http.is_quiet()) close(connection);
 }
 
 void Server::start_send(Connection& connection) {
