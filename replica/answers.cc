@@ -8,6 +8,9 @@
 namespace ringside::replica {
 namespace {
 
+// Rows of one answer that are on their way from memory at a time.
+constexpr std::size_t kPrefetchAhead = 12;
+
 constexpr std::string_view kRevalidate = "Cache-Control: no-cache\r\n";
 
 std::uint64_t mix(std::uint64_t hash, std::uint64_t value) {
@@ -214,11 +217,12 @@ Answered Answers::rows(const Query& query, Buffer& out, std::uint16_t& status) {
   const std::size_t base = out.size();
   std::uint64_t content = representation_of(query);
   bool fits = open(out) && out.append("{\"data\":[");
-  bool is_first = true;
-  for (const PlannedKey& key : query.keys) {
-    if (!fits) break;
-    if (!is_first) fits = out.append(",");
-    is_first = false;
+  const std::size_t count = query.keys.size();
+  for (std::size_t i = 0; i < std::min(count, kPrefetchAhead); ++i) prefetch_key(query, i);
+  for (std::size_t i = 0; i < count && fits; ++i) {
+    if (i + kPrefetchAhead < count) prefetch_key(query, i + kPrefetchAhead);
+    if (i != 0) fits = out.append(",");
+    const PlannedKey& key = query.keys[i];
     const Lookup found = key.data == nullptr
                              ? Lookup::kNone
                              : tables_->lookup(*query.table, key.hash, {key.data, key.size}, row_);

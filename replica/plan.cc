@@ -293,7 +293,7 @@ Planned Planner::rows(Context& c, const http::PathSegments& segments) {
     if (!one_key(c, *table, raw, plus, keys[i])) {
       return c.query.status == 0 ? Planned::kArenaFull : Planned::kReady;
     }
-    if (keys[i].data != nullptr) c.state.tables->prefetch(*table, keys[i].hash);
+    if (keys[i].data != nullptr) c.state.tables->prefetch_index(*table, keys[i].hash);
   }
   c.query.keys = {keys, count};
   c.query.kind = is_path_key ? QueryKind::kRow : QueryKind::kRows;
