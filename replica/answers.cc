@@ -8,6 +8,9 @@
 namespace ringside::replica {
 namespace {
 
+// Rows of one answer that are on their way from memory at a time.
+constexpr std::size_t kPrefetchAhead = 12;
+
 constexpr std::string_view kRevalidate = "Cache-Control: no-cache\r\n";
 
 std::uint64_t mix(std::uint64_t hash, std::uint64_t value) {
@@ -183,11 +186,13 @@ bool Answers::append_row(const Query& query, Buffer& out) {
 
 Answered Answers::row(const Query& query, Buffer& out, std::uint16_t& status) {
   const PlannedKey& key = query.keys[0];
-  const Lookup found =
-      key.data == nullptr ? Lookup::kNone : tables_->lookup(*query.table, key.hash, {key.data, key.size}, row_);
+  const Lookup found = key.data == nullptr
+                           ? Lookup::kNone
+                           : tables_->lookup(*query.table, key.hash, {key.data, key.size}, row_);
   if (found == Lookup::kLost) return Answered::kLost;
   if (found == Lookup::kNone) {
-    problem(query, {404, "row-not-found", "Row not found", "No row of this table has this key."}, out, status);
+    problem(query, {404, "row-not-found", "Row not found", "No row of this table has this key."}, out,
+            status);
     return Answered::kYes;
   }
   const std::size_t base = out.size();
@@ -212,13 +217,15 @@ Answered Answers::rows(const Query& query, Buffer& out, std::uint16_t& status) {
   const std::size_t base = out.size();
   std::uint64_t content = representation_of(query);
   bool fits = open(out) && out.append("{\"data\":[");
-  bool is_first = true;
-  for (const PlannedKey& key : query.keys) {
-    if (!fits) break;
-    if (!is_first) fits = out.append(",");
-    is_first = false;
-    const Lookup found =
-        key.data == nullptr ? Lookup::kNone : tables_->lookup(*query.table, key.hash, {key.data, key.size}, row_);
+  const std::size_t count = query.keys.size();
+  for (std::size_t i = 0; i < std::min(count, kPrefetchAhead); ++i) prefetch_key(query, i);
+  for (std::size_t i = 0; i < count && fits; ++i) {
+    if (i + kPrefetchAhead < count) prefetch_key(query, i + kPrefetchAhead);
+    if (i != 0) fits = out.append(",");
+    const PlannedKey& key = query.keys[i];
+    const Lookup found = key.data == nullptr
+                             ? Lookup::kNone
+                             : tables_->lookup(*query.table, key.hash, {key.data, key.size}, row_);
     if (found == Lookup::kLost) {
       out.truncate(base);
       return Answered::kLost;
@@ -290,7 +297,8 @@ void Answers::problem(const Query& query, const http::Problem& problem, Buffer& 
   char* to = open(out) ? out.reserve(bound) : nullptr;
   status = problem.status;
   if (to == nullptr) {
-    out.truncate(base);  // more than a response limit is waiting to be sent: the connection is not read meanwhile
+    out.truncate(
+        base);  // more than a response limit is waiting to be sent: the connection is not read meanwhile
     return;
   }
   http::ByteSink sink({to, bound});
@@ -306,8 +314,9 @@ void Answers::problem(const Query& query, const http::Problem& problem, Buffer& 
 }
 
 void Answers::too_large(const Query& query, Buffer& out, std::uint16_t& status) {
-  problem(query, {400, "response-too-large", "Response too large",
-                  "The answer is larger than replica.response_limit allows. Ask for fewer keys or fields."},
+  problem(query,
+          {400, "response-too-large", "Response too large",
+           "The answer is larger than replica.response_limit allows. Ask for fewer keys or fields."},
           out, status);
 }
 

@@ -47,6 +47,10 @@ class Answers {
   // problems only.
   void begin_turn(const TableStore* tables, Version version, std::uint64_t unix_seconds);
 
+  // Asks the processor for the row of a query that was planned a moment ago; for a batch: prefetch all, then write all.
+  void prefetch(const Query& query) const {
+    if (query.kind == QueryKind::kRow) prefetch_key(query, 0);
+  }
   // Appends the answer, whole. `status` is what was answered.
   Answered write(const Query& query, Buffer& out, std::uint16_t& status);
 
@@ -54,6 +58,10 @@ class Answers {
   static constexpr std::size_t kHeadRoom = 1024;
   using EtagText = std::array<char, 48>;
 
+  void prefetch_key(const Query& query, std::size_t i) const {
+    const PlannedKey& key = query.keys[i];
+    if (key.data != nullptr) tables_->prefetch_row(*query.table, key.hash);
+  }
   http::ResponseHead head_for(const Query& query) const;
   Answered row(const Query& query, Buffer& out, std::uint16_t& status);
   Answered rows(const Query& query, Buffer& out, std::uint16_t& status);

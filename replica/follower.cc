@@ -17,7 +17,9 @@ constexpr std::size_t kRemovalsPerLook = 256;
 }  // namespace
 
 Follower::Follower(std::string directory, std::string name)
-    : directory_(std::move(directory)), name_(std::move(name)), reason_("it has not looked for its ring yet") {}
+    : directory_(std::move(directory)),
+      name_(std::move(name)),
+      reason_("it has not looked for its ring yet") {}
 
 Follower::~Follower() = default;
 
@@ -52,9 +54,10 @@ void Follower::try_attach(std::uint64_t now_ns) {
   joining_->serial = ++serial_;
   joining_->started_ns = now_ns;
   if (current_ == nullptr) reason_ = "it is joining the ring";
-  log_info("joining the ring", {{"ring", directory_ + "/" + name_},
-                                {"epoch", joining_->reader->epoch().value()},
-                                {"reader", static_cast<std::uint64_t>(joining_->reader->slot())}});
+  log_line(last_loss_.empty() ? LogLevel::kInfo : LogLevel::kDebug, "joining the ring",
+           {{"ring", directory_ + "/" + name_},
+            {"epoch", joining_->reader->epoch().value()},
+            {"reader", static_cast<std::uint64_t>(joining_->reader->slot())}});
 }
 
 void Follower::back_off(std::uint64_t now_ns, const std::string& reason) {
@@ -81,6 +84,7 @@ void Follower::join_slice() {
   counters_.join_ns = monotonic_ns() - joining_->started_ns;
   current_ = std::move(joining_);
   reason_.clear();
+  last_loss_.clear();
   current_as_of_ns_ = 0;
   note_freshness();
   backoff_ns_ = kMinBackoffNs;
@@ -159,10 +163,13 @@ void Follower::lose(Slice why, const Session& session) {
   ++(was_evicted ? counters_.evictions : counters_.corruptions);
   reason_ = was_evicted ? "the writer evicted it for holding back the ring too long; it joins again"
                         : "the ring's bytes contradict themselves; it joins again";
-  log_error(was_evicted ? "evicted by the writer; joining again" : "corrupt ring; joining again",
-            {{"epoch", session.reader->epoch().value()},
-             {"position", session.reader->position().value()},
-             {"detail", session.store.why()}});
+  const std::string detail = session.store.why().empty() ? reason_ : session.store.why();
+  log_line(detail == last_loss_ ? LogLevel::kDebug : LogLevel::kError,
+           was_evicted ? "evicted by the writer; joining again" : "corrupt ring; joining again",
+           {{"epoch", session.reader->epoch().value()},
+            {"position", session.reader->position().value()},
+            {"detail", detail}});
+  last_loss_ = detail;
   // Bytes that stay corrupt must not become a busy loop.
   if (!was_evicted) {
     next_attempt_ns_ = monotonic_ns() + backoff_ns_;
@@ -184,7 +191,7 @@ void Follower::mark_lost() {
 
 bool Follower::prepare_sleep() {
   if (has_work_) return false;
-  if (current_ == nullptr) return true;  // sleeps until wakes_at_ns()
+  if (current_ == nullptr) return true;                // sleeps until wakes_at_ns()
   if (current_->reader->is_superseded()) return true;  // likewise: there is nothing more in this epoch
   is_asleep_ = current_->reader->prepare_sleep();
   return is_asleep_;

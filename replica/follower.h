@@ -25,10 +25,10 @@
 namespace ringside::replica {
 
 struct FollowerCounters {
-  std::uint64_t joins = 0;        // completed
+  std::uint64_t joins = 0;  // completed
   std::uint64_t evictions = 0;
   std::uint64_t corruptions = 0;
-  std::uint64_t join_ns = 0;      // how long the last join took
+  std::uint64_t join_ns = 0;  // how long the last join took
 };
 
 class Follower {
@@ -106,6 +106,7 @@ class Follower {
   std::unique_ptr<Session> current_;  // answers are given from it
   std::unique_ptr<Session> joining_;  // becomes the current one when it has caught up
   std::string reason_;
+  std::string last_loss_;  // what was logged last; the same again is not news
   bool has_work_ = true;
   bool is_lost_ = false;
   bool is_asleep_ = false;

@@ -26,7 +26,8 @@ inline bool parse_gtid(std::string_view text, Gtid& gtid) {
   const char* const end = at + text.size();
   const auto number = [&](auto& value, bool is_last) {
     const auto [stop, error] = std::from_chars(at, end, value);
-    if (error != std::errc{} || stop == at || (is_last ? stop != end : stop == end || *stop != '-')) return false;
+    if (error != std::errc{} || stop == at || (is_last ? stop != end : stop == end || *stop != '-'))
+      return false;
     at = stop + (is_last ? 0 : 1);
     return true;
   };

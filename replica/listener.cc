@@ -32,7 +32,8 @@ Error failed(const std::string& what) {
 }
 
 Result<socklen_t> fill(const ListenAddress& address, const std::string& setting, SocketAddress& out) {
-  const std::string host = address.host == "localhost" ? (address.is_ipv6 ? "::1" : "127.0.0.1") : address.host;
+  const std::string host =
+      address.host == "localhost" ? (address.is_ipv6 ? "::1" : "127.0.0.1") : address.host;
   out = SocketAddress{};
   if (address.is_ipv6) {
     out.v6.sin6_family = AF_INET6;
@@ -64,7 +65,8 @@ Result<UniqueFd> listen_tcp(const ListenAddress& address, PortUse use, const std
   if (use == PortUse::kShared) RINGSIDE_TRY(set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, what));
   if (address.is_ipv6) RINGSIDE_TRY(set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, what));
   RINGSIDE_TRY(set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, what));
-  if (::bind(fd.get(), &socket_address.any, size) != 0 || ::listen(fd.get(), kBacklog) != 0) return failed(what);
+  if (::bind(fd.get(), &socket_address.any, size) != 0 || ::listen(fd.get(), kBacklog) != 0)
+    return failed(what);
   return fd;
 }
 
@@ -104,6 +106,8 @@ Result<UniqueFd> listen_unix(const std::string& path) {
   return fd;
 }
 
-void unlink_socket(const std::string& path) { ::unlink(path.c_str()); }
+void unlink_socket(const std::string& path) {
+  ::unlink(path.c_str());
+}
 
 }  // namespace ringside::replica

@@ -2,13 +2,13 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 
-#include <CLI/CLI.hpp>
-
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <exception>
 #include <string>
+
+#include <CLI/CLI.hpp>
 
 #include "base/config.h"
 #include "base/log.h"

@@ -105,10 +105,11 @@ std::string ReplicaPages::unready_reason() const {
   if (now > as_of + limit_ns) {
     const shm::SourceState source = follower_.reader().source();
     return fmt::format(
-        "what it serves is {:.1f} s old (replica.max_staleness is {:.1f} s): capture is {}, the writer is {}, {} "
+        "what it serves is {:.1f} s old (replica.max_staleness is {:.1f} s): capture is {}, the writer is "
+        "{}, {} "
         "transactions are missing",
-        staleness_seconds(), static_cast<double>(config_.max_staleness.count()) / 1e3, to_string(source.capture),
-        follower_.reader().writer_is_alive() ? "alive" : "gone",
+        staleness_seconds(), static_cast<double>(config_.max_staleness.count()) / 1e3,
+        to_string(source.capture), follower_.reader().writer_is_alive() ? "alive" : "gone",
         behind(source, follower_.tables().visible_version()));
   }
   return {};
@@ -132,7 +133,9 @@ Page ReplicaPages::page(RouteKind route) {
   }
 }
 
-Page ReplicaPages::status() const { return {200, http::kJsonType, status_json()}; }
+Page ReplicaPages::status() const {
+  return {200, http::kJsonType, status_json()};
+}
 
 namespace {
 
@@ -160,15 +163,17 @@ std::string tables_json(const TableStore& store) {
   std::string out = "[";
   for (const auto& [name, route] : store.routes()) {
     if (out.size() > 1) out += ',';
-    const std::string_view state = route.is_quarantined ? "quarantined" : route.table != nullptr ? "live" : "loading";
+    const std::string_view state = route.is_quarantined     ? "quarantined"
+                                   : route.table != nullptr ? "live"
+                                                            : "loading";
     out += fmt::format("{{\"name\":{},\"state\":\"{}\"", quoted(name), state);
     if (route.is_quarantined) out += ",\"reason\":" + quoted(route.reason);
     if (route.table != nullptr) {
       const ServedTable& table = *route.table;
-      out += fmt::format(",\"rows\":{},\"row_bytes\":{},\"index_bytes\":{},\"key_name\":{},\"key\":{},\"columns\":{}",
-                         table.row_count, table.row_bytes, table.index.memory_bytes(),
-                         quoted(table.description().key_name), key_json(table.description()),
-                         columns_json(table.description()));
+      out += fmt::format(
+          ",\"rows\":{},\"row_bytes\":{},\"index_bytes\":{},\"key_name\":{},\"key\":{},\"columns\":{}",
+          table.row_count, table.row_bytes, table.index.memory_bytes(), quoted(table.description().key_name),
+          key_json(table.description()), columns_json(table.description()));
     }
     out += '}';
   }
@@ -183,10 +188,11 @@ std::string ReplicaPages::status_json() const {
   std::string out = fmt::format(
       "{{\"program\":\"ringside-replica\",\"program_version\":{},\"index\":{},\"ring\":{},\"ready\":{},"
       "\"reason\":{},\"state\":\"{}\",\"uptime_seconds\":{}",
-      quoted(kProgramVersion), index_, quoted(ring_name_), reason.empty(), reason.empty() ? "null" : quoted(reason),
-      to_string(follower_.state()), (monotonic_ns() - started_ns_) / 1'000'000'000);
-  out += fmt::format(",\"joins\":{},\"evictions\":{},\"corruptions\":{},\"connections\":{},\"waiting\":{}", joins.joins,
-                     joins.evictions, joins.corruptions, metrics_.connections, metrics_.waiting);
+      quoted(kProgramVersion), index_, quoted(ring_name_), reason.empty(),
+      reason.empty() ? "null" : quoted(reason), to_string(follower_.state()),
+      (monotonic_ns() - started_ns_) / 1'000'000'000);
+  out += fmt::format(",\"joins\":{},\"evictions\":{},\"corruptions\":{},\"connections\":{},\"waiting\":{}",
+                     joins.joins, joins.evictions, joins.corruptions, metrics_.connections, metrics_.waiting);
   if (follower_.is_serving()) {
     const TableStore& store = follower_.tables();
     const shm::SourceState source = follower_.reader().source();
@@ -200,7 +206,8 @@ std::string ReplicaPages::status_json() const {
         "\"lag_seconds\":{}}}",
         to_string(source.capture), source.version.value(), follower_.reader().writer_is_alive(),
         behind(source, store.visible_version()), staleness >= 0 ? fmt::format("{:.3f}", staleness) : "null");
-    out += fmt::format(",\"ring_used_bytes\":{},\"ring_limit_bytes\":{}", source.used_bytes, source.limit_bytes);
+    out +=
+        fmt::format(",\"ring_used_bytes\":{},\"ring_limit_bytes\":{}", source.used_bytes, source.limit_bytes);
     out += ",\"tables\":" + tables_json(store);
   } else {
     out += fmt::format(",\"joined_records\":{}", follower_.joined_records());
@@ -221,9 +228,10 @@ void request_metrics(http::MetricsText& text, const ReplicaMetrics& m) {
       text.sample({{"route", to_string(route)}, {"status", status}}, count);
     }
   }
-  text.histogram("ringside_replica_request_duration_seconds",
-                 "From the turn in which a request arrived to its answer, waits for a version included; row, rows and "
-                 "version requests.");
+  text.histogram(
+      "ringside_replica_request_duration_seconds",
+      "From the turn in which a request arrived to its answer, waits for a version included; row, rows and "
+      "version requests.");
   text.sample({}, m.request_duration);
   const auto counter = [&text](std::string_view name, std::string_view help, std::uint64_t value) {
     text.counter(name, help);
@@ -234,13 +242,16 @@ void request_metrics(http::MetricsText& text, const ReplicaMetrics& m) {
     text.sample({}, value);
   };
   counter("ringside_replica_waits_total", "Requests that had to wait for a version.", m.waits);
-  counter("ringside_replica_wait_timeouts_total", "Waits that ended before their version was there.", m.wait_timeouts);
+  counter("ringside_replica_wait_timeouts_total", "Waits that ended before their version was there.",
+          m.wait_timeouts);
   gauge("ringside_replica_waiting_requests", "Requests that wait for a version now.", m.waiting);
   gauge("ringside_replica_connections", "Open connections, of the admin port too.", m.connections);
   counter("ringside_replica_connections_accepted_total", "Connections accepted.", m.accepted);
-  counter("ringside_replica_connections_refused_total", "Connections over replica.max_connections.", m.refused);
-  text.counter("ringside_replica_connections_timed_out_total",
-               "Connections closed for being idle, for a head that did not arrive, or for answers not taken.");
+  counter("ringside_replica_connections_refused_total", "Connections over replica.max_connections.",
+          m.refused);
+  text.counter(
+      "ringside_replica_connections_timed_out_total",
+      "Connections closed for being idle, for a head that did not arrive, or for answers not taken.");
   text.sample({{"cause", "idle"}}, m.idle_closed);
   text.sample({{"cause", "head"}}, m.head_timeouts);
   text.sample({{"cause", "stalled"}}, m.stalled_closed);
@@ -261,7 +272,8 @@ void follower_metrics(http::MetricsText& text, const Follower& follower, double 
   text.sample({}, joins.joins);
   text.gauge("ringside_replica_join_seconds", "How long the last join took.");
   text.sample({}, static_cast<double>(joins.join_ns) / 1e9);
-  text.counter("ringside_replica_evictions_total", "Times that the writer cut this replica off for holding back the ring.");
+  text.counter("ringside_replica_evictions_total",
+               "Times that the writer cut this replica off for holding back the ring.");
   text.sample({}, joins.evictions);
   text.counter("ringside_replica_corruptions_total", "Times that the ring's bytes contradicted themselves.");
   text.sample({}, joins.corruptions);
@@ -269,36 +281,43 @@ void follower_metrics(http::MetricsText& text, const Follower& follower, double 
 
   const TableStore& store = follower.tables();
   const shm::SourceState source = follower.reader().source();
-  text.gauge("ringside_replica_lag_transactions", "Transactions that the writer has seen and this replica not applied.");
+  text.gauge("ringside_replica_lag_transactions",
+             "Transactions that the writer has seen and this replica not applied.");
   text.sample({}, behind(source, store.visible_version()));
-  text.gauge("ringside_replica_lag_seconds",
-             "Time since the source was last known to have nothing newer than what this replica serves. While the "
-             "source is idle its heartbeats keep this small; it grows when the source, the writer or this replica "
-             "is silent or late.");
+  text.gauge(
+      "ringside_replica_lag_seconds",
+      "Time since the source was last known to have nothing newer than what this replica serves. While the "
+      "source is idle its heartbeats keep this small; it grows when the source, the writer or this replica "
+      "is silent or late.");
   text.sample({}, staleness);
-  text.gauge("ringside_replica_commit_timestamp_seconds", "The source's clock at the commit of the applied version.");
+  text.gauge("ringside_replica_commit_timestamp_seconds",
+             "The source's clock at the commit of the applied version.");
   text.sample({}, static_cast<double>(store.commit_time_us()) / 1e6);
-  text.counter("ringside_replica_applied_transactions_total", "Transactions applied since the last join began.");
+  text.counter("ringside_replica_applied_transactions_total",
+               "Transactions applied since the last join began.");
   text.sample({}, store.applied_transactions());
-  text.gauge("ringside_replica_capture_state", "What the writer says of its capture: the state with value 1.");
+  text.gauge("ringside_replica_capture_state",
+             "What the writer says of its capture: the state with value 1.");
   text.sample({{"state", to_string(source.capture)}}, std::uint64_t{1});
   text.gauge("ringside_replica_ring_used_bytes", "Bytes of the ring in use.");
   text.sample({}, source.used_bytes);
 }
 
 template <class Value>
-void table_family(http::MetricsText& text, const TableStore& store, std::string_view name, std::string_view help,
-                  const Value& value) {
+void table_family(http::MetricsText& text, const TableStore& store, std::string_view name,
+                  std::string_view help, const Value& value) {
   text.gauge(name, help);
   for (const auto& [table_name, route] : store.routes()) {
-    if (route.table != nullptr) text.sample({{"table", table_name}}, static_cast<std::uint64_t>(value(*route.table)));
+    if (route.table != nullptr)
+      text.sample({{"table", table_name}}, static_cast<std::uint64_t>(value(*route.table)));
   }
 }
 
 void table_metrics(http::MetricsText& text, const TableStore& store) {
   table_family(text, store, "ringside_replica_table_rows", "Live rows.",
                [](const ServedTable& table) { return table.row_count; });
-  table_family(text, store, "ringside_replica_table_row_bytes", "Bytes of the live rows' records in the ring.",
+  table_family(text, store, "ringside_replica_table_row_bytes",
+               "Bytes of the live rows' records in the ring.",
                [](const ServedTable& table) { return table.row_bytes; });
   table_family(text, store, "ringside_replica_table_index_bytes", "Memory of this replica's index.",
                [](const ServedTable& table) { return table.index.memory_bytes(); });
@@ -336,8 +355,9 @@ Page ReplicaPages::index() const {
       "<h1>Ringside: {0}</h1><p>Replica {1}: {2}.</p>",
       html_escaped(ring_name_), index_, reason.empty() ? "ready" : html_escaped("not ready: " + reason));
   if (follower_.is_serving()) {
-    page.body += fmt::format("<p>Version {}, GTID {}.</p><table><tr><th>Table<th>Rows<th>Key",
-                             follower_.tables().visible_version().value(), html_escaped(follower_.tables().gtid()));
+    page.body +=
+        fmt::format("<p>Version {}, GTID {}.</p><table><tr><th>Table<th>Rows<th>Key",
+                    follower_.tables().visible_version().value(), html_escaped(follower_.tables().gtid()));
     for (const auto& [name, route] : follower_.tables().routes()) {
       page.body += "<tr><td><code>/v1/" + html_escaped(name) + "/{key}</code><td>";
       if (route.is_quarantined) {
@@ -354,7 +374,8 @@ Page ReplicaPages::index() const {
     page.body += "</table>";
   }
   page.body +=
-      "<p><a href=\"/status\">/status</a> · <a href=\"/metrics\">/metrics</a> · <a href=\"/readyz\">/readyz</a> · "
+      "<p><a href=\"/status\">/status</a> · <a href=\"/metrics\">/metrics</a> · <a "
+      "href=\"/readyz\">/readyz</a> · "
       "<a href=\"/healthz\">/healthz</a></p></html>\n";
   return page;
 }

@@ -71,7 +71,8 @@ void Planner::plan_failure(std::uint16_t status, std::string_view reason, Query&
   query.detail = reason;
 }
 
-Planned Planner::plan(const http::Request& request, const PlanState& state, Arena& arena, Query& query, Wait& wait) {
+Planned Planner::plan(const http::Request& request, const PlanState& state, Arena& arena, Query& query,
+                      Wait& wait) {
   Context c{request, state, arena, query, wait};
   query.is_head = request.method == http::Method::kHead;
   query.is_http_1_0 = request.minor_version == 0;
@@ -96,8 +97,9 @@ Planned Planner::plan(const http::Request& request, const PlanState& state, Aren
     return Planned::kReady;
   }
   return c.fail(404, "not-found", "Not found",
-                state.is_admin ? std::string_view("The admin port has /, /status, /healthz, /readyz and /metrics.")
-                               : std::string_view("There is no such resource. Tables are under /v1/{table}."));
+                state.is_admin
+                    ? std::string_view("The admin port has /, /status, /healthz, /readyz and /metrics.")
+                    : std::string_view("There is no such resource. Tables are under /v1/{table}."));
 }
 
 Planned Planner::version(Context& c) {
@@ -122,7 +124,8 @@ Planned Planner::data(Context& c) {
   }
   if (segments.is_too_deep || segments.count > 3 || segments.count < 2 || segments[1].empty()) {
     c.query.route = RouteKind::kOther;
-    return c.fail(404, "not-found", "Not found", "A row is at /v1/{table}/{key}; a '/' in a key is written %2F.");
+    return c.fail(404, "not-found", "Not found",
+                  "A row is at /v1/{table}/{key}; a '/' in a key is written %2F.");
   }
   if (!parameters(c)) return Planned::kReady;
   Planned outcome = Planned::kReady;
@@ -142,14 +145,16 @@ bool Planner::parameters(Context& c) {
     }
     const http::QueryParameters& p = c.parameters;
     if (p.has_limit || !p.order.empty() || !p.after.empty()) {
-      c.bad_parameter(p.has_limit ? "limit" : p.order.empty() ? "after" : "order",
+      c.bad_parameter(p.has_limit       ? "limit"
+                      : p.order.empty() ? "after"
+                                        : "order",
                       "needs a question over an index; rows are asked for by their keys.");
       return false;
     }
   }
   const http::NumberForm numbers = c.parameters.numbers;
-  c.query.quotes_numbers =
-      numbers == http::NumberForm::kDefault ? limits_.numbers_as_strings : numbers == http::NumberForm::kString;
+  c.query.quotes_numbers = numbers == http::NumberForm::kDefault ? limits_.numbers_as_strings
+                                                                 : numbers == http::NumberForm::kString;
   return true;
 }
 
@@ -176,7 +181,8 @@ bool Planner::minimum(Context& c, Version& version) {
     }
     if (c.state.tables->gtids().contradicts(gtid)) {
       c.fail(409, "history-changed", "The history changed",
-             "The server's history does not have this GTID: it was restored, or is another one. Read again what it "
+             "The server's history does not have this GTID: it was restored, or is another one. Read again "
+             "what it "
              "was about. This replica is at ",
              c.state.tables->gtid(), ".");
       return false;
@@ -193,7 +199,8 @@ bool Planner::reached(Context& c, Planned& outcome) {
   if (c.state.tables == nullptr) {
     c.query.keep_alive = false;
     c.query.has_retry_after = true;
-    outcome = c.fail(503, "not-ready", "Not ready", "This replica cannot answer now: ", c.state.unready_reason, ".");
+    outcome = c.fail(503, "not-ready", "Not ready",
+                     "This replica cannot answer now: ", c.state.unready_reason, ".");
     return false;
   }
   Version wanted;
@@ -211,8 +218,8 @@ bool Planner::reached(Context& c, Planned& outcome) {
   http::ByteSink number(digits);
   number.append_number(wanted.value());
   outcome = c.fail(503, "version-not-reached", "Version not reached",
-                   "The change that was asked for has not arrived within the time allowed: version ", number.view(),
-                   ". It may still come; ask again.");
+                   "The change that was asked for has not arrived within the time allowed: version ",
+                   number.view(), ". It may still come; ask again.");
   return false;
 }
 
@@ -261,11 +268,12 @@ Planned Planner::rows(Context& c, const http::PathSegments& segments) {
     return c.bad_parameter("key", "cannot stand beside a key in the path.");
   }
   if (!is_path_key && p.key_form == http::KeyForm::kNone) {
-    return c.fail(400, "key-needed", "Key needed", "Rows are asked for by key: /v1/", table->description().name,
-                  "/{key}, or ?key=, or ?keys=.");
+    return c.fail(400, "key-needed", "Key needed", "Rows are asked for by key: /v1/",
+                  table->description().name, "/{key}, or ?key=, or ?keys=.");
   }
   if (is_path_key && segments[2].empty()) {
-    return c.fail(400, "invalid-key", "Invalid key", "The path ends in an empty key. For the empty key use ?key=.");
+    return c.fail(400, "invalid-key", "Invalid key",
+                  "The path ends in an empty key. For the empty key use ?key=.");
   }
   if (p.key_form == http::KeyForm::kKeys && table->description().key.size() != 1) {
     return c.bad_parameter("keys", "is for keys of one column. Use key= once for each row.");
@@ -285,7 +293,7 @@ Planned Planner::rows(Context& c, const http::PathSegments& segments) {
     if (!one_key(c, *table, raw, plus, keys[i])) {
       return c.query.status == 0 ? Planned::kArenaFull : Planned::kReady;
     }
-    if (keys[i].data != nullptr) c.state.tables->prefetch(*table, keys[i].hash);
+    if (keys[i].data != nullptr) c.state.tables->prefetch_index(*table, keys[i].hash);
   }
   c.query.keys = {keys, count};
   c.query.kind = is_path_key ? QueryKind::kRow : QueryKind::kRows;
@@ -309,7 +317,8 @@ bool Planner::columns(Context& c, const ServedTable& table) {
     std::string_view name;
     const http::DecodeStatus status =
         http::percent_decode(raw, http::PlusMeans::kSpace, {scratch_.get(), kScratchBytes}, name);
-    const std::uint32_t column = status == http::DecodeStatus::kOk ? table.find_column(name) : NameTable::kNone;
+    const std::uint32_t column =
+        status == http::DecodeStatus::kOk ? table.find_column(name) : NameTable::kNone;
     if (column == NameTable::kNone) {
       c.bad_parameter("fields", "names '", raw, "', which is no column of '", table.description().name, "'.");
       return false;
@@ -332,9 +341,10 @@ bool Planner::one_key(Context& c, const ServedTable& table, std::string_view raw
     const std::size_t comma = raw.find(',');
     if ((comma == std::string_view::npos) != is_last) {
       c.fail(400, "invalid-key", "Invalid key", "A key of '", table.description().name,
-             parts.size() == 1 ? std::string_view("' has one column; a comma within it is written %2C.")
-                               : std::string_view("' has several columns, separated by commas; a comma within "
-                                                  "one is written %2C."));
+             parts.size() == 1
+                 ? std::string_view("' has one column; a comma within it is written %2C.")
+                 : std::string_view("' has several columns, separated by commas; a comma within "
+                                    "one is written %2C."));
       return false;
     }
     const shm::Column& column = table.column(parts[i].column);
@@ -345,8 +355,8 @@ bool Planner::one_key(Context& c, const ServedTable& table, std::string_view raw
                                       ? shm::append_key_from_text(column, parts[i], is_last, text, key_)
                                       : shm::KeyStatus::kNotCanonical;
     if (status == shm::KeyStatus::kNotCanonical) {
-      c.fail(400, "invalid-key", "Invalid key", "The key's part for column '", column.name, "' (", column.sql_type,
-             ") is not in its canonical form.");
+      c.fail(400, "invalid-key", "Invalid key", "The key's part for column '", column.name, "' (",
+             column.sql_type, ") is not in its canonical form.");
       return false;
     }
     can_exist = can_exist && status == shm::KeyStatus::kOk;

@@ -73,7 +73,7 @@ enum class QueryKind : std::uint8_t { kRow, kRows, kVersion, kPage, kProblem };
 struct Query {
   QueryKind kind = QueryKind::kProblem;
   RouteKind route = RouteKind::kOther;
-  bool is_head = false;        // HEAD: no body
+  bool is_head = false;  // HEAD: no body
   bool is_http_1_0 = false;
   bool keep_alive = false;
   bool quotes_numbers = false;  // numbers=string
@@ -112,7 +112,7 @@ struct PlanState {
 
 enum class Planned : std::uint8_t {
   kReady,
-  kWait,       // for `wait`; then to be planned again from the same bytes
+  kWait,  // for `wait`; then to be planned again from the same bytes
   kArenaFull,
 };
 struct Wait {
@@ -140,7 +140,8 @@ class Planner {
   bool minimum(Context& c, Version& version);
   bool find_table(Context& c, std::string_view raw_name, const ServedTable*& table);
   bool columns(Context& c, const ServedTable& table);
-  bool one_key(Context& c, const ServedTable& table, std::string_view raw, http::PlusMeans plus, PlannedKey& key);
+  bool one_key(Context& c, const ServedTable& table, std::string_view raw, http::PlusMeans plus,
+               PlannedKey& key);
 
   PlanLimits limits_;
   shm::KeyBuffer key_;

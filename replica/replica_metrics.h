@@ -21,8 +21,8 @@ enum class RouteKind : std::uint8_t {
   kHealthz,
   kReadyz,
   kMetrics,
-  kIndex,    // the page for people
-  kOther,    // anything else, also what could not be parsed
+  kIndex,  // the page for people
+  kOther,  // anything else, also what could not be parsed
 };
 inline constexpr std::size_t kRouteKinds = 9;
 std::string_view to_string(RouteKind route);
@@ -51,13 +51,13 @@ class RequestCounts {
 
 struct ReplicaMetrics {
   RequestCounts requests;
-  http::Histogram request_duration;   // rows, row and version requests; waits included
-  std::uint64_t waits = 0;            // requests that had to wait for a version
+  http::Histogram request_duration;  // rows, row and version requests; waits included
+  std::uint64_t waits = 0;           // requests that had to wait for a version
   std::uint64_t wait_timeouts = 0;
-  std::uint64_t waiting = 0;          // now
-  std::uint64_t connections = 0;      // open now
+  std::uint64_t waiting = 0;      // now
+  std::uint64_t connections = 0;  // open now
   std::uint64_t accepted = 0;
-  std::uint64_t refused = 0;          // over max_connections
+  std::uint64_t refused = 0;  // over max_connections
   std::uint64_t idle_closed = 0;
   std::uint64_t head_timeouts = 0;
   std::uint64_t stalled_closed = 0;   // did not take their answers

@@ -11,7 +11,9 @@ namespace {
 
 // Room for the keys of a batch: normalised keys are longer than their text by a factor of a few dozen at worst
 // (decimals of 65 digits), so one request always fits an empty arena.
-std::size_t arena_bytes(std::size_t head_limit) { return (std::size_t{256} << 10) + 64 * head_limit; }
+std::size_t arena_bytes(std::size_t head_limit) {
+  return (std::size_t{256} << 10) + 64 * head_limit;
+}
 
 constexpr std::size_t kHeadEstimate = 512;
 
@@ -38,7 +40,8 @@ void Responder::begin_turn(const TurnState& state) {
 
 void Responder::receive(HttpConnection& connection, Bytes bytes) {
   metrics_.received_bytes += bytes.size();
-  if (connection.must_close || connection.is_broken) return;  // what follows the last request is not looked at
+  if (connection.must_close || connection.is_broken)
+    return;  // what follows the last request is not looked at
   const std::string_view text = as_text(bytes);
   if (connection.input.empty() && !is_blocked(connection)) {
     // The usual case: whole requests, parsed where the kernel put them.
@@ -102,7 +105,8 @@ std::size_t Responder::process(HttpConnection& connection, std::string_view inpu
 
 // Plans one request. False: it waits, and its bytes are kept.
 bool Responder::take(HttpConnection& connection, const http::Request& request) {
-  if (batch_size_ == kBatch) flush();  // before planning: what is planned lies in the arena that a flush empties
+  if (batch_size_ == kBatch)
+    flush();  // before planning: what is planned lies in the arena that a flush empties
   PlanState state;
   state.tables = state_.tables;
   state.unready_reason = state_.unready_reason;
@@ -154,7 +158,8 @@ void Responder::end_waits(bool all) {
   // A request that waits again (its version was there, but a GTID asks for more) waits for a later version: no id can
   // come back here at once.
   while (!by_version_.empty() && by_version_.top_value() <= visible) end(by_version_.top(), false);
-  while (!by_deadline_.empty() && (all || by_deadline_.top_value() <= state_.now_ns)) end(by_deadline_.top(), true);
+  while (!by_deadline_.empty() && (all || by_deadline_.top_value() <= state_.now_ns))
+    end(by_deadline_.top(), true);
 }
 
 std::uint64_t Responder::next_deadline_ns() const {
@@ -184,6 +189,7 @@ void Responder::enqueue(HttpConnection& connection, const Query& query) {
 
 void Responder::flush() {
   if (batch_size_ == 0) return;
+  for (std::size_t i = 0; i < batch_size_; ++i) answers_.prefetch(batch_[i]);
   // One look at the clock for all: they are sent together.
   const std::uint64_t now_ns = monotonic_ns();
   for (std::size_t i = 0; i < batch_size_; ++i) answer(batch_[i], now_ns);
@@ -215,7 +221,8 @@ void Responder::answer(const Query& query, std::uint64_t now_ns) {
   connection.last_version = state_.version;
   if (query.kind == QueryKind::kRow || query.kind == QueryKind::kRows) has_answered_from_ring_ = true;
   metrics_.requests.count(query.route, status);
-  if (query.route == RouteKind::kRow || query.route == RouteKind::kRows || query.route == RouteKind::kVersion) {
+  if (query.route == RouteKind::kRow || query.route == RouteKind::kRows ||
+      query.route == RouteKind::kVersion) {
     metrics_.request_duration.record(now_ns - query.started_ns);
   }
 }

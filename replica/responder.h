@@ -56,13 +56,13 @@ struct HttpConnection {
 
   std::uint32_t id;
   bool is_admin = false;
-  bool is_waiting = false;      // its next request waits for a version
-  bool wait_is_over = false;    // it has waited; whatever is visible now decides
-  bool must_close = false;      // close when the output has been sent; read nothing more
-  bool is_broken = false;       // close at once: the output must not be sent
-  bool is_output_full = false;  // resume() when the output has been sent
-  bool is_listed = false;       // in Responder::touched()
-  Version last_version;         // as last told to this client
+  bool is_waiting = false;       // its next request waits for a version
+  bool wait_is_over = false;     // it has waited; whatever is visible now decides
+  bool must_close = false;       // close when the output has been sent; read nothing more
+  bool is_broken = false;        // close at once: the output must not be sent
+  bool is_output_full = false;   // resume() when the output has been sent
+  bool is_listed = false;        // in Responder::touched()
+  Version last_version;          // as last told to this client
   std::uint64_t started_ns = 0;  // when the request in the input began to arrive; 0: none has
   std::size_t queued_bytes = 0;  // what the queries of the batch may add to the output, about
   http::RequestParser parser;
@@ -132,7 +132,8 @@ class Responder {
   void enqueue(HttpConnection& connection, const Query& query);
   void answer(const Query& query, std::uint64_t now_ns);
   bool is_blocked(const HttpConnection& connection) const {
-    return connection.is_waiting || connection.is_output_full || connection.must_close || connection.is_broken;
+    return connection.is_waiting || connection.is_output_full || connection.must_close ||
+           connection.is_broken;
   }
 
   ResponderLimits limits_;

@@ -21,7 +21,8 @@ ServedTable::Quote quote_of(const shm::Column& column) {
 
 }  // namespace
 
-ServedTable::ServedTable(const shm::Table& description, std::uint64_t history_hash) : description_(description) {
+ServedTable::ServedTable(const shm::Table& description, std::uint64_t history_hash)
+    : description_(description) {
   std::vector<std::string_view> names;
   // Everything that decides how a value looks: two hosts with the same text show the same bytes.
   std::string shape_text = std::to_string(history_hash) + '\n' + description_.name + '\n';

@@ -34,7 +34,8 @@ class ServedTable {
 
   // `"name":` with the name as a JSON string.
   std::string_view name_fragment(std::size_t column) const {
-    return std::string_view(fragments_).substr(fragment_ends_[column], fragment_ends_[column + 1] - fragment_ends_[column]);
+    return std::string_view(fragments_)
+        .substr(fragment_ends_[column], fragment_ends_[column + 1] - fragment_ends_[column]);
   }
   // All of them together, with braces and commas.
   std::size_t fragment_bytes() const { return fragments_.size() + column_count() + 1; }

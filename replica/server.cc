@@ -115,9 +115,10 @@ Result<void> Server::set_up() {
 }
 
 Result<void> Server::run() {
-  while (!must_end()) {
+  for (;;) {
     turn();
     if (fatal_) return *fatal_;
+    if (must_end()) break;
     sleep();
   }
   log_info("replica ends", {{"open_connections", metrics_.connections}});
@@ -292,7 +293,8 @@ void Server::stop_listening() {
     if (listener.is_armed) {
       // The accept holds the socket open: without taking it back, closing would not end the listening.
       io_uring_sqe* sqe = uring_->sqe();
-      io_uring_prep_cancel64(sqe, tag(Operation::kAccept, listener.generation, static_cast<std::uint32_t>(place)), 0);
+      io_uring_prep_cancel64(
+          sqe, tag(Operation::kAccept, listener.generation, static_cast<std::uint32_t>(place)), 0);
       io_uring_sqe_set_data64(sqe, tag(Operation::kIgnored, 0, 0));
     }
     listener.fd.reset();
@@ -309,7 +311,8 @@ void Server::arm_accept(Place place) {
   Listener& listener = listeners_[static_cast<std::size_t>(place)];
   io_uring_sqe* sqe = uring_->sqe();
   io_uring_prep_multishot_accept(sqe, listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC);
-  io_uring_sqe_set_data64(sqe, tag(Operation::kAccept, listener.generation, static_cast<std::uint32_t>(place)));
+  io_uring_sqe_set_data64(sqe,
+                          tag(Operation::kAccept, listener.generation, static_cast<std::uint32_t>(place)));
   listener.is_armed = true;
 }
 
@@ -335,7 +338,8 @@ void Server::on_wake(const io_uring_cqe& cqe) {
   if (cqe.res > 0) {
     // Read away in the submission that this turn makes anyway; that the read itself completed is of no interest.
     io_uring_sqe* sqe = uring_->sqe();
-    io_uring_prep_read(sqe, follower_.wake_fd(), wake_bytes_.data(), static_cast<unsigned>(wake_bytes_.size()), 0);
+    io_uring_prep_read(sqe, follower_.wake_fd(), wake_bytes_.data(),
+                       static_cast<unsigned>(wake_bytes_.size()), 0);
     io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
     io_uring_sqe_set_data64(sqe, tag(Operation::kIgnored, 0, 0));
   }

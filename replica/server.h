@@ -38,7 +38,8 @@ struct ServerOptions {
   ReplicaConfig config;
   unsigned index = 0;                       // of this replica among those of the host
   std::optional<std::uint16_t> admin_port;  // of this very replica; 0: the kernel chooses (for tests)
-  int stop_fd = -1;  // readable: drain and end; readable again: end at once. A signalfd, or a pipe. The caller's.
+  int stop_fd =
+      -1;  // readable: drain and end; readable again: end at once. A signalfd, or a pipe. The caller's.
 };
 
 class Server {
@@ -109,7 +110,8 @@ class Server {
   void on_wake(const io_uring_cqe& cqe);
   void sweep();
   static std::uint64_t tag(Operation operation, std::uint32_t generation, std::uint32_t id) {
-    return std::uint64_t{static_cast<std::uint8_t>(operation)} << 56 | std::uint64_t{generation & 0xffffff} << 32 | id;
+    return std::uint64_t{static_cast<std::uint8_t>(operation)} << 56 |
+           std::uint64_t{generation & 0xffffff} << 32 | id;
   }
 
   // server_connections.cc: what happens to one connection.

@@ -18,7 +18,8 @@ constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
 constexpr std::string_view kRefusal =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: 176\r\n"
     "Retry-After: 1\r\nConnection: close\r\n\r\n"
-    "{\"type\":\"urn:ringside:problem:too-many-connections\",\"title\":\"Too many connections\",\"status\":503,"
+    "{\"type\":\"urn:ringside:problem:too-many-connections\",\"title\":\"Too many "
+    "connections\",\"status\":503,"
     "\"detail\":\"replica.max_connections is reached. Keep connections and share them.\"}";
 
 }  // namespace
@@ -90,7 +91,8 @@ void Server::on_receive(const io_uring_cqe& cqe, Connection* connection) {
   if (cqe.res > 0 && has_buffer && !connection->is_closing && !connection->is_lingering) {
     connection->active_ns = now_ns_;
     responder_.receive(http, receive_buffers_->bytes(buffer, static_cast<std::size_t>(cqe.res)));
-    if (inputs_.memory_bytes() > kMaxStoredInput && http.input.size() > kInputHighWater) http.is_broken = true;
+    if (inputs_.memory_bytes() > kMaxStoredInput && http.input.size() > kInputHighWater)
+      http.is_broken = true;
   }
   if (has_buffer) receive_buffers_->recycle(buffer);
   if (cqe.res == 0) {
@@ -133,7 +135,8 @@ void Server::update(Connection& connection) {
   // Everything that was asked in full has been answered and sent.
   if (connection.has_ended) return close(connection);
   if (connection.is_lingering) return;
-  if (http.must_close || (stops_ > 0 && drain_turns_ > 1 && http.is_quiet())) linger(connection);
+  if (http.must_close) return linger(connection);
+  if (stops_ > 0 && drain_turns_ > 1 && http.is_quiet()) close(connection);
 }
 
 void Server::start_send(Connection& connection) {

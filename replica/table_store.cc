@@ -53,8 +53,8 @@ Applied TableStore::apply_row(const shm::Record& record) {
     if (record.header.shape_id != table->description().shape.id) {
       return corrupt(record, "its shape is not its table's");
     }
-    if (!shm::RowView::parse(record.header, record.bytes, row) || row.column_count() != table->column_count() ||
-        !row.offsets_are_valid()) {
+    if (!shm::RowView::parse(record.header, record.bytes, row) ||
+        row.column_count() != table->column_count() || !row.offsets_are_valid()) {
       return corrupt(record, "its columns do not fit its shape");
     }
     table->largest_record = std::max(table->largest_record, record.header.length);
@@ -112,7 +112,8 @@ bool TableStore::replace(ServedTable& table, RowIndex::Handle handle, const shm:
 
 Applied TableStore::apply_commit(const shm::Record& record) {
   shm::Commit commit;
-  if (!shm::parse_commit(record.header, record.bytes, commit)) return corrupt(record, "a commit that cannot be read");
+  if (!shm::parse_commit(record.header, record.bytes, commit))
+    return corrupt(record, "a commit that cannot be read");
   if ((record.header.flags & shm::kLoadBatch) == 0) {
     if (record.header.version < visible_) return corrupt(record, "its version is older than the one before");
     visible_ = record.header.version;
@@ -167,13 +168,15 @@ Applied TableStore::apply_table_event(const shm::Record& record) {
       return corrupt(record, "it names a catalogue that is not there yet");
     }
   }
-  events_.push_back({event.action, record.header.table_id, std::string(event.name), std::string(event.reason)});
+  events_.push_back(
+      {event.action, record.header.table_id, std::string(event.name), std::string(event.reason)});
   return Applied::kRecord;
 }
 
 Applied TableStore::apply_checkpoint(const shm::Record& record) {
   shm::Checkpoint checkpoint;
-  if (!shm::parse_checkpoint(record.header, record.bytes, checkpoint) || checkpoint.position != record.position) {
+  if (!shm::parse_checkpoint(record.header, record.bytes, checkpoint) ||
+      checkpoint.position != record.position) {
     return corrupt(record, "a checkpoint that contradicts itself");
   }
   if (transactions_ != 0 || record.header.version < visible_) return Applied::kRecord;
@@ -200,17 +203,22 @@ void TableStore::run_event(const PendingEvent& event) {
       break;
     }
     case shm::TableAction::kDropped: {
-      // By name: a quarantined table has no incarnation that is served, and the event names none then.
+      drop(event.id);
       const auto route = routes_.find(event.name);
-      if (route == routes_.end()) break;
-      const ServedTable* const table = route->second.table;
-      routes_.erase(route);
-      if (table != nullptr) drop(table->id());
+      if (route != routes_.end() && route->second.table == nullptr)
+        routes_.erase(route);  // it was quarantined
       break;
     }
     case shm::TableAction::kQuarantined: {
       Route& route = routes_[event.name];
       route.name = event.name;
+      if (route.table != nullptr) {
+        // Its rows are dead from here on: the writer does not carry them any further.
+        const TableId dead = route.table->id();
+        route.table = nullptr;
+        tables_.erase(dead.value());
+        last_table_ = nullptr;
+      }
       route.is_quarantined = true;
       route.reason = event.reason;
       break;
@@ -267,8 +275,10 @@ Result<void> TableStore::read_catalogue() {
   history_ = catalogue.history;
   history_hash_ = shm::key_hash(as_bytes(history_));
   for (const shm::Table& table : catalogue.tables) {
-    std::unique_ptr<ServedTable>& mine = tables_[table.id.value()];
-    if (mine == nullptr) mine = std::make_unique<ServedTable>(table, history_hash_);
+    if (table.state != shm::TableState::kQuarantined) {
+      std::unique_ptr<ServedTable>& mine = tables_[table.id.value()];
+      if (mine == nullptr) mine = std::make_unique<ServedTable>(table, history_hash_);
+    }
     if (routes_.find(table.name) != routes_.end()) continue;
     // Not live yet at the visible version: known by name, so that a question is answered "not yet", not "unknown".
     Route& route = routes_[table.name];
@@ -312,11 +322,11 @@ Lookup TableStore::lookup(const ServedTable& table, std::uint64_t hash, Bytes ke
   }
   if (buffer.header.type == RecordType::kTombstone) return Lookup::kNone;
   const Bytes record(buffer.bytes.data(), buffer.header.length);
-  const bool fits = (buffer.header.type == RecordType::kRow || buffer.header.type == RecordType::kRelocation) &&
-                    buffer.header.table_id == table.id() &&
-                    buffer.header.shape_id == table.description().shape.id &&
-                    shm::RowView::parse(buffer.header, record, buffer.row) && buffer.row.key() == as_text(key) &&
-                    buffer.row.column_count() == table.column_count();
+  const bool fits =
+      (buffer.header.type == RecordType::kRow || buffer.header.type == RecordType::kRelocation) &&
+      buffer.header.table_id == table.id() && buffer.header.shape_id == table.description().shape.id &&
+      shm::RowView::parse(buffer.header, record, buffer.row) && buffer.row.key() == as_text(key) &&
+      buffer.row.column_count() == table.column_count();
   return fits ? Lookup::kRow : Lookup::kLost;
 }
 

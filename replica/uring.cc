@@ -15,7 +15,9 @@
 namespace ringside::replica {
 namespace {
 
-bool is_power_of_two(unsigned value) { return value != 0 && (value & (value - 1)) == 0; }
+bool is_power_of_two(unsigned value) {
+  return value != 0 && (value & (value - 1)) == 0;
+}
 
 // The content of /proc/sys/kernel/io_uring_disabled, -1 when the kernel has no such setting.
 int io_uring_disabled() {
@@ -50,7 +52,8 @@ Error refusal(int error, const char* what) {
       text += "This kernel is too old for it. Linux 6.1 or newer is needed.";
       return {ErrorKind::kUnsupported, std::move(text)};
     case ENOMEM:
-      text += "Not enough memory, or the limit of locked memory is too low: raise it (ulimit -l, LimitMEMLOCK=).";
+      text +=
+          "Not enough memory, or the limit of locked memory is too low: raise it (ulimit -l, LimitMEMLOCK=).";
       return {ErrorKind::kIo, std::move(text)};
     default:
       return {ErrorKind::kIo, std::move(text)};

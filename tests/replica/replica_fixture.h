@@ -27,7 +27,8 @@
 
 namespace ringside::replica {
 
-inline shm::Column column(std::string name, shm::ValueKind kind, std::string sql_type, std::uint32_t width = 0) {
+inline shm::Column column(std::string name, shm::ValueKind kind, std::string sql_type,
+                          std::uint32_t width = 0) {
   shm::Column out;
   out.name = std::move(name);
   out.kind = kind;
@@ -48,7 +49,8 @@ inline shm::Table pairs_table() {
   price.scale = 2;
   table.shape.columns = {column("a", shm::ValueKind::kInteger, "int(11)", 4), b, price,
                          column("big", shm::ValueKind::kInteger, "bigint(20)", 8)};
-  table.key = {shm::make_key_column(0, table.shape.columns[0]), shm::make_key_column(1, table.shape.columns[1])};
+  table.key = {shm::make_key_column(0, table.shape.columns[0]),
+               shm::make_key_column(1, table.shape.columns[1])};
   return table;
 }
 
@@ -88,14 +90,18 @@ class TestRing {
   }
   // items 0 … count-1 named "item-<id>", at this version; nothing is shown before commit().
   void load_items(std::uint64_t count, std::uint64_t version) {
-    const TableId items = publisher_->new_table(shm::items_table());
+    TableId items;
+    load_items(count, version, items);
+    ASSERT_TRUE(publisher_->switch_to(items));
+  }
+  void load_items(std::uint64_t count, std::uint64_t version, TableId& items) {
+    items = publisher_->new_table(shm::items_table());
     for (std::uint64_t id = 0; id < count; ++id) {
       const std::string name = "\"item-" + std::to_string(id) + "\"";
       const auto loaded = publisher_->load_row(items, Version(version), shm::build_item(row_, id, name));
       ASSERT_TRUE(loaded) << loaded.error().message;
     }
     ASSERT_TRUE(publisher_->end_load());
-    ASSERT_TRUE(publisher_->switch_to(items));
   }
   // The usual beginning: `count` items at `version`, in force.
   void begin(std::uint64_t count, std::uint64_t version) {

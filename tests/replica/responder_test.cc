@@ -19,7 +19,10 @@ class NoPages final : public PageSource {
 // A responder over a real ring, without any socket.
 class ResponderTest : public ::testing::Test {
  protected:
-  ResponderTest() : inputs_(std::size_t{1} << 20, 0), outputs_(std::size_t{8} << 20, 0), responder_(limits(), pages_, metrics_) {
+  ResponderTest()
+      : inputs_(std::size_t{1} << 20, 0),
+        outputs_(std::size_t{8} << 20, 0),
+        responder_(limits(), pages_, metrics_) {
     ring_.begin(20, 7);
     follower_ = std::make_unique<Follower>(ring_.directory(), ring_.name());
     turn();
@@ -73,8 +76,8 @@ class ResponderTest : public ::testing::Test {
 };
 
 TEST_F(ResponderTest, AnswersTheSameHoweverTheBytesAreCut) {
-  const std::string all = get("/v1/items/3") + get("/v1/items/99") + get("/v1/items?keys=1,2") + get("/nothing") +
-                          get("/v1/items/5?fields=name");
+  const std::string all = get("/v1/items/3") + get("/v1/items/99") + get("/v1/items?keys=1,2") +
+                          get("/nothing") + get("/v1/items/5?fields=name");
   HttpConnection whole(0, inputs_, outputs_);
   const std::string expected = receive(whole, all);
   EXPECT_EQ(statuses(expected), (std::vector<int>{200, 404, 200, 404, 200}));
@@ -93,7 +96,8 @@ TEST_F(ResponderTest, AnswersTheSameHoweverTheBytesAreCut) {
 
 TEST_F(ResponderTest, ABatchLargerThanItsRoomIsAnsweredInOrder) {
   std::string all;
-  for (std::size_t i = 0; i < 5 * Responder::kBatch + 3; ++i) all += get("/v1/items/" + std::to_string(i % 25));
+  for (std::size_t i = 0; i < 5 * Responder::kBatch + 3; ++i)
+    all += get("/v1/items/" + std::to_string(i % 25));
   HttpConnection connection(0, inputs_, outputs_);
   std::string out = receive(connection, all);
   HttpAnswer answer;

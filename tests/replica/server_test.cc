@@ -21,7 +21,8 @@ TEST(Server, AnswersRowsByKeyOverOneConnection) {
   for (int id = 0; id < 100; ++id) {
     const HttpAnswer answer = client.get("/v1/items/" + std::to_string(id));
     ASSERT_EQ(answer.status, 200);
-    EXPECT_EQ(answer.body, "{\"id\":" + std::to_string(id) + ",\"name\":\"item-" + std::to_string(id) + "\"}");
+    EXPECT_EQ(answer.body,
+              "{\"id\":" + std::to_string(id) + ",\"name\":\"item-" + std::to_string(id) + "\"}");
     EXPECT_EQ(answer.version(), 7u);
     EXPECT_EQ(answer.field("Content-Type"), "application/json");
     EXPECT_FALSE(answer.field("Date").empty());
@@ -43,10 +44,12 @@ TEST(Server, AnswersPipelinedRequestsInOrderHoweverTheyAreCut) {
     ids.push_back(i * 37 % 110);
     all += request("/v1/items/" + std::to_string(ids.back()));
   }
-  for (const std::size_t piece : {std::size_t{1}, std::size_t{7}, std::size_t{61}, std::size_t{4096}, all.size()}) {
+  for (const std::size_t piece :
+       {std::size_t{1}, std::size_t{7}, std::size_t{61}, std::size_t{4096}, all.size()}) {
     Client client = server.connect();
     std::thread sender([&] {
-      for (std::size_t at = 0; at < all.size(); at += piece) client.send(std::string_view(all).substr(at, piece));
+      for (std::size_t at = 0; at < all.size(); at += piece)
+        client.send(std::string_view(all).substr(at, piece));
     });
     for (const int id : ids) {
       const HttpAnswer answer = client.receive();
@@ -108,8 +111,11 @@ TEST(Server, AnAnswerBeyondTheLimitIsAProblem) {
 
 TEST(Server, CompositeKeysProjectionsAndNumbersAsStrings) {
   TestRing ring;
-  ring.load_items(1, 7);
-  ring.add_pairs({{{"-5", "\"x,y\"", "12.50", "9007199254740993"}}, {{"6", "\"\"", "0.05", "9007199254740992"}}}, 7);
+  TableId items;
+  ring.load_items(1, 7, items);
+  ring.add_pairs(
+      {{{"-5", "\"x,y\"", "12.50", "9007199254740993"}}, {{"6", "\"\"", "0.05", "9007199254740992"}}}, 7);
+  ASSERT_TRUE(ring.publisher().switch_to(items));
   ring.commit(7);
   ASSERT_TRUE(ring.publisher().activate(nullptr));
   const RunningServer server(ring);
@@ -156,8 +162,8 @@ TEST(Server, HeadIsTheSameWithoutTheBody) {
   ring.begin(10, 7);
   const RunningServer server(ring);
   Client client = server.connect();
-  client.send(request("/v1/items/1", "HEAD") + request("/v1/items/99", "HEAD") + request("/v1/items?keys=1", "HEAD") +
-              request("/v1/items/2"));
+  client.send(request("/v1/items/1", "HEAD") + request("/v1/items/99", "HEAD") +
+              request("/v1/items?keys=1", "HEAD") + request("/v1/items/2"));
   const HttpAnswer head = client.receive(true);
   EXPECT_EQ(head.status, 200);
   EXPECT_EQ(head.field("Content-Length"), "24");
@@ -194,7 +200,8 @@ TEST(Server, AWaitThatEndsUnfulfilledIsAProblem) {
   ring.begin(10, 7);
   const RunningServer server(ring);
   Client client = server.connect();
-  for (const std::string_view target : {"/v1/items/1?minVersion=8&wait=20ms", "/version?minVersion=99&wait=0ms"}) {
+  for (const std::string_view target :
+       {"/v1/items/1?minVersion=8&wait=20ms", "/version?minVersion=99&wait=0ms"}) {
     const HttpAnswer answer = client.get(target);
     EXPECT_EQ(answer.status, 503);
     EXPECT_EQ(answer.version(), 7u);
@@ -235,7 +242,8 @@ TEST(Server, RefusesWhatIsNoQuestion) {
   EXPECT_EQ(client.get("/v1/items").status, 400);
   EXPECT_EQ(client.get("/v1/items/1/2").status, 404);
   EXPECT_EQ(client.get("/v1/items/%2E%2E").status, 400);
-  client.send("GET /v1/items/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /v1/items/1 HTTP/1.1\r\n\r\n");
+  client.send(
+      "GET /v1/items/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /v1/items/1 HTTP/1.1\r\n\r\n");
   const HttpAnswer body = client.receive();
   EXPECT_EQ(body.status, 413);
   EXPECT_EQ(body.field("Connection"), "close");
@@ -289,7 +297,8 @@ TEST(Server, AnswersAClientThatHasFinishedSending) {
   ring.begin(10, 7);
   const RunningServer server(ring);
   Client client = server.connect();
-  client.send(request("/v1/items/1") + request("/v1/items/2?minVersion=8&wait=30ms") + request("/v1/items/3"));
+  client.send(request("/v1/items/1") + request("/v1/items/2?minVersion=8&wait=30ms") +
+              request("/v1/items/3"));
   client.finish_sending();
   EXPECT_EQ(client.receive().status, 200);
   EXPECT_EQ(client.receive().status, 503);
@@ -372,7 +381,8 @@ TEST(Server, WaitsForItsRingWithTheAdminPortUp) {
   EXPECT_EQ(server.connect().get("/v1/items/2").version(), 5u);
   EXPECT_EQ(admin.get("/readyz").status, 200);
   const HttpAnswer status = admin.get("/status");
-  EXPECT_NE(status.body.find("\"name\":\"items\",\"state\":\"live\",\"rows\":3"), std::string::npos) << status.body;
+  EXPECT_NE(status.body.find("\"name\":\"items\",\"state\":\"live\",\"rows\":3"), std::string::npos)
+      << status.body;
   EXPECT_EQ(admin.get("/").field("Content-Type"), "text/html; charset=utf-8");
 }
 
@@ -388,7 +398,8 @@ TEST(Server, RefusesAQuarantinedTableAndServesTheOthers) {
   EXPECT_EQ(answer.status, 503);
   EXPECT_NE(answer.body.find("a column of type GEOMETRY"), std::string::npos);
   EXPECT_EQ(client.get("/v1/pairs/1,x").status, 404);
-  EXPECT_NE(client.get("/metrics").body.find("ringside_replica_table_quarantined{table=\"items\""), std::string::npos);
+  EXPECT_NE(client.get("/metrics").body.find("ringside_replica_table_quarantined{table=\"items\""),
+            std::string::npos);
 }
 
 TEST(Server, AReloadedTableSwitchesAtOneVersion) {
@@ -402,7 +413,8 @@ TEST(Server, AReloadedTableSwitchesAtOneVersion) {
   ring.commit(6);
   EXPECT_EQ(client.get("/v1/items/40?minVersion=6").status, 404);
   EXPECT_EQ(client.get("/v1/items/29").status, 200);
-  EXPECT_NE(client.get("/metrics").body.find("ringside_replica_table_rows{table=\"items\"} 30\n"), std::string::npos);
+  EXPECT_NE(client.get("/metrics").body.find("ringside_replica_table_rows{table=\"items\"} 30\n"),
+            std::string::npos);
 }
 
 TEST(Server, AnEvictedReplicaSendsNothingOldAndJoinsAgain) {

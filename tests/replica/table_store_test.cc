@@ -54,8 +54,8 @@ struct Followed {
     for (std::uint64_t id = 0; id < ids; ++id) {
       const auto found = model.find(id);
       const std::optional<std::string> shown = item(id);
-      ASSERT_EQ(shown.has_value(), found != model.end()) << "id " << id << " at version "
-                                                         << store->visible_version().value();
+      ASSERT_EQ(shown.has_value(), found != model.end())
+          << "id " << id << " at version " << store->visible_version().value();
       if (shown) {
         ASSERT_EQ(*shown, found->second);
       }
@@ -161,7 +161,6 @@ TEST(TableStore, RefusesRecordsThatContradictTheCatalogue) {
     header.flags = flags;
     header.key_bytes = 8;
     header.length = static_cast<std::uint32_t>(shm::record_bytes(payload.size()));
-    header.version = Version(6);
     bytes.assign(header.length, '\0');
     shm::store_header(header, reinterpret_cast<std::byte*>(bytes.data()));
     bytes.replace(shm::kRecordHeaderBytes, payload.size(), payload);
@@ -178,6 +177,7 @@ TEST(TableStore, RefusesRecordsThatContradictTheCatalogue) {
   header.table_id = items.id();
   header.shape_id = ShapeId(items.description().shape.id.value() + 1);
   header.column_count = 2;
+  header.version = Version(6);
   EXPECT_EQ(followed.store->apply(make(header, bytes)), Applied::kCorrupt);
   EXPECT_NE(followed.store->why().find("shape"), std::string::npos);
   header.shape_id = items.description().shape.id;
@@ -187,6 +187,7 @@ TEST(TableStore, RefusesRecordsThatContradictTheCatalogue) {
   header.table_id = TableId(77777);
   EXPECT_EQ(followed.store->apply(make(header, bytes)), Applied::kRecord) << "dropped since";
   header.type = shm::RecordType::kCommit;
+  header.version = Version(4);
   EXPECT_EQ(followed.store->apply(make(header, bytes)), Applied::kCorrupt);
   header.type = shm::RecordType::kTableEvent;
   EXPECT_EQ(followed.store->apply(make(header, bytes)), Applied::kCorrupt);
@@ -216,9 +217,11 @@ TEST(Follower, AppliesALargeTransactionInSlicesAndShowsItWhole) {
   const auto expect_whole = [&] {
     const ServedTable& table = *follower.tables().find_route("items")->table;
     const bool is_new = follower.tables().visible_version() == Version(6);
-    for (const std::uint64_t id : {std::uint64_t{0}, std::uint64_t{1}, kRows / 2, kRows / 2 + 1, kRows - 2, kRows - 1}) {
+    for (const std::uint64_t id :
+         {std::uint64_t{0}, std::uint64_t{1}, kRows / 2, kRows / 2 + 1, kRows - 2, kRows - 1}) {
       const std::string key = shm::item_key(id);
-      const Lookup found = follower.tables().lookup(table, shm::key_hash(as_bytes(key)), as_bytes(key), buffer);
+      const Lookup found =
+          follower.tables().lookup(table, shm::key_hash(as_bytes(key)), as_bytes(key), buffer);
       ASSERT_EQ(found, is_new && id % 2 == 1 ? Lookup::kNone : Lookup::kRow) << id;
       if (found == Lookup::kRow) {
         ASSERT_EQ(buffer.row.value(1), is_new ? "\"new\"" : "\"item-" + std::to_string(id) + "\"");
