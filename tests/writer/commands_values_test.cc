@@ -326,12 +326,16 @@ TEST(CommandKey, TextThatTheCharacterSetLacksIsNoRow) {
 
 TEST(CommandKey, EveryKindComesBackInTheRingsForm) {
   Column padded = column("a", ValueKind::kBinary, 4);
+  padded.sql_type = "binary(4)";
+  Column unpadded = column("a", ValueKind::kBinary, 4);
+  unpadded.sql_type = "varbinary(4)";
   const std::tuple<Column, const char*, const char*> cases[] = {
       {column("a", ValueKind::kInteger, 8), "-12", "-12"},
       {column("a", ValueKind::kUnsigned, 8), "18446744073709551615", "18446744073709551615"},
       {decimal("a", 10, 2), "1.50", "1.50"},
       {column("a", ValueKind::kText), "a%22b", R"("a\"b")"},
       {padded, "AP8", R"("AP8AAA==")"},
+      {unpadded, "AP8", R"("AP8=")"},
       {column("a", ValueKind::kDate), "2026-01-08", R"("2026-01-08")"},
       {timed("a", ValueKind::kDatetime, 3), "2026-01-08T10:00:00.500", R"("2026-01-08T10:00:00.500")"},
       {timed("a", ValueKind::kTimestamp, 0), "2026-01-08T10:00:00Z", R"("2026-01-08T10:00:00Z")"},

@@ -228,10 +228,9 @@ bool percent_decode(std::string_view raw, std::string& out) {
 }
 
 void append_percent_encoded(std::string_view text, std::string& out) {
-  constexpr std::string_view kUnreserved =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+  constexpr std::string_view kPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:";
   for (const char c : text) {
-    if (kUnreserved.find(c) != std::string_view::npos) {
+    if (kPlain.find(c) != std::string_view::npos) {
       out.push_back(c);
     } else {
       fmt::format_to(std::back_inserter(out), "%{:02X}",

@@ -72,13 +72,16 @@ class Session::Connection {
     statement->execute(text);
   }
 
-  // The statement for this text, prepared at its first use.
-  sql::PreparedStatement& prepared(const std::string& text) {
+  // The statement for this text, prepared at its first use. A parameter that is once sent as long data and once not
+  // reaches the server wrongly when the statement is the same (measured: rows are not found), so each such pattern has
+  // a statement of its own.
+  sql::PreparedStatement& prepared(const std::string& sql, std::span<const SqlValue> values) {
+    const std::string text = pattern(sql, values);
     if (const auto it = by_text_.find(text); it != by_text_.end()) {
       recent_.splice(recent_.begin(), recent_, it->second);
       return *it->second->second;
     }
-    std::unique_ptr<sql::PreparedStatement> statement(connection_->prepareStatement(text));
+    std::unique_ptr<sql::PreparedStatement> statement(connection_->prepareStatement(sql));
     recent_.emplace_front(text, std::move(statement));
     by_text_.emplace(text, recent_.begin());
     if (recent_.size() > kMaxStatements) {
@@ -88,14 +91,20 @@ class Session::Connection {
     return *recent_.front().second;
   }
   // A failed statement may be bound to a table that has changed since: it is prepared anew at its next use.
-  void forget(const std::string& text) {
-    const auto it = by_text_.find(text);
+  void forget(const std::string& sql, std::span<const SqlValue> values) {
+    const auto it = by_text_.find(pattern(sql, values));
     if (it == by_text_.end()) return;
     recent_.erase(it->second);
     by_text_.erase(it);
   }
 
  private:
+  static std::string pattern(const std::string& sql, std::span<const SqlValue> values) {
+    std::string text = sql + '\0';
+    for (const SqlValue& value : values) text += value.type == SqlValue::Type::kBytes ? 'b' : '-';
+    return text;
+  }
+
   using Statements = std::list<std::pair<std::string, std::unique_ptr<sql::PreparedStatement>>>;
 
   std::unique_ptr<sql::Connection> connection_;  // declared first: it outlives its statements
@@ -213,12 +222,12 @@ DatabaseStatus Session::execute(const std::string& sql, std::span<const SqlValue
   found = 0;
   Streams streams;
   auto status = guarded([&] {
-    sql::PreparedStatement& statement = connection_->prepared(sql);
+    sql::PreparedStatement& statement = connection_->prepared(sql, values);
     bind(statement, values, streams);
     const int count = statement.executeUpdate();
     found = count > 0 ? static_cast<std::uint64_t>(count) : 0;
   });
-  if (status && connection_ != nullptr) connection_->forget(sql);
+  if (status && connection_ != nullptr) connection_->forget(sql, values);
   return status;
 }
 
@@ -228,13 +237,13 @@ DatabaseStatus Session::query(const std::string& sql, std::span<const SqlValue> 
   rows.clear();
   Streams streams;
   auto status = guarded([&] {
-    sql::PreparedStatement& statement = connection_->prepared(sql);
+    sql::PreparedStatement& statement = connection_->prepared(sql, values);
     bind(statement, values, streams);
     const std::unique_ptr<sql::ResultSet> result(statement.executeQuery());
     const std::vector<bool> is_real = real_columns(*result);
     while (result->next()) rows.push_back(read_row(*result, is_real));
   });
-  if (status && connection_ != nullptr) connection_->forget(sql);
+  if (status && connection_ != nullptr) connection_->forget(sql, values);
   return status;
 }
 

@@ -1,7 +1,8 @@
 #include "writer/commands/sql_text.h"
-#include "writer/source/dialect.h"
 
 #include <fmt/format.h>
+
+#include "writer/source/dialect.h"
 
 namespace ringside::writer {
 namespace {
@@ -46,6 +47,7 @@ void append_where(TableRef ref, std::span<const ColumnValue> key, std::string& s
 std::string fetched(const Column& column) {
   const std::string name = quote_name(column.name);
   switch (column.kind) {
+    case ValueKind::kDecimal:  // the connector cuts the longest ones short
     case ValueKind::kDate:
     case ValueKind::kTime:
     case ValueKind::kDatetime:

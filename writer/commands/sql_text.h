@@ -20,8 +20,6 @@ struct TableRef {
   const shm::Table* table = nullptr;
 };
 
-
-
 // INSERT of these columns; all others get their defaults. Parameters: the values in order.
 std::string insert_sql(TableRef ref, std::span<const ColumnValue> values);
 

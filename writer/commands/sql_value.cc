@@ -401,7 +401,8 @@ Result<SqlValue> sql_value_from_key(const Column& column, std::string_view text)
       return expected("base64url without padding");
     }
     bytes.resize(size);
-    if (bytes.size() < column.width) bytes.resize(column.width);  // as the server pads BINARY(n)
+    if (column.sql_type.starts_with("binary(") && bytes.size() < column.width)
+      bytes.resize(column.width);  // as the server pads BINARY(n)
     return SqlValue::of_bytes(std::move(bytes));
   }
   return scalar_from(column, text);
