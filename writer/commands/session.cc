@@ -65,8 +65,6 @@ class Session::Connection {
     connection_.reset(sql::mysql::get_driver_instance()->connect(options));
   }
 
-  sql::Connection& get() { return *connection_; }
-
   void run(const std::string& text) {
     const std::unique_ptr<sql::Statement> statement(connection_->createStatement());
     statement->execute(text);
@@ -207,7 +205,7 @@ DatabaseStatus Session::connect() {
       status = DatabaseError{0, "08001", "the connection is not encrypted although mysql.tls is true"};
     }
   }
-  if (!status) status = guarded([&] { connection_->get().setAutoCommit(false); });
+  if (!status) status = guarded([&] { connection_->run("SET SESSION autocommit = 0"); });
   if (status) disconnect();
   return status;
 }
@@ -254,14 +252,15 @@ DatabaseStatus Session::run(const std::string& sql) {
 
 DatabaseStatus Session::commit() {
   RINGSIDE_ASSERT(connection_ != nullptr);
-  auto status = guarded([&] { connection_->get().commit(); });
+  // Not the connector's own commit(): it throws the result away, and a connection lost in COMMIT looks like a success.
+  auto status = guarded([&] { connection_->run("COMMIT"); });
   if (status) disconnect();  // its state is not known any more
   return status;
 }
 
 void Session::rollback() {
   if (connection_ == nullptr) return;
-  const auto status = guarded([&] { connection_->get().rollback(); });
+  const auto status = guarded([&] { connection_->run("ROLLBACK"); });
   if (status) disconnect();
 }
 
