@@ -589,6 +589,8 @@ void BasicRingWriter<Memory>::Impl::wake_readers(bool all) {
   for (ReaderWatch& watch : watches) {
     const std::uint64_t sleep = Memory::load_seq_cst(&watch.reader().sleep_word);  // P4, pairs with S1
     if (!all && (sleep % 2 == 0 || sleep == watch.woken_for)) continue;
+    // A byte for nobody would wake whoever joins here next.
+    if (Memory::load_seq_cst(&watch.reader().incarnation) == 0) continue;
     watch.woken_for = sleep;
     const char byte = 1;
     // A full FIFO is as good as a byte written; nobody at the other end is no concern of ours.
