@@ -397,6 +397,10 @@ Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t slots) {
     ::unlink(file.c_str());
     return allocated;
   }
+  // New entries are zero, in a table that nobody has spoilt.
+  for (std::uint64_t s = first; s < first + slots; ++s) {
+    if (Memory::load_acquire(&view.slot_entry(s).generation) % 2 == 1) free_slot(s);
+  }
   chunk_firsts.push_back(first);
   chunk_slots += slots;
   Memory::store_release(&header().slot_count, chunk_slots);
