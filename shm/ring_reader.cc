@@ -125,7 +125,8 @@ Step BasicRingReader<Memory>::next(Record& record) {
     case WalkStatus::kRecord:
       return Step::kRecord;
     case WalkStatus::kCaughtUp:
-      return Step::kCaughtUp;
+      // An evicted reader that has nothing to read must learn of it as well: it would sleep for ever.
+      return is_evicted() ? Step::kEvicted : Step::kCaughtUp;
     case WalkStatus::kGone:
       return Step::kEvicted;
     case WalkStatus::kCorrupt:

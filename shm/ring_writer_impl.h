@@ -397,6 +397,10 @@ Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t slots) {
     ::unlink(file.c_str());
     return allocated;
   }
+  // New entries are zero, in a table that nobody has spoilt.
+  for (std::uint64_t s = first; s < first + slots; ++s) {
+    if (Memory::load_acquire(&view.slot_entry(s).generation) % 2 == 1) free_slot(s);
+  }
   chunk_firsts.push_back(first);
   chunk_slots += slots;
   Memory::store_release(&header().slot_count, chunk_slots);
@@ -589,6 +593,8 @@ void BasicRingWriter<Memory>::Impl::wake_readers(bool all) {
   for (ReaderWatch& watch : watches) {
     const std::uint64_t sleep = Memory::load_seq_cst(&watch.reader().sleep_word);  // P4, pairs with S1
     if (!all && (sleep % 2 == 0 || sleep == watch.woken_for)) continue;
+    // A byte for nobody would wake whoever joins here next.
+    if (Memory::load_seq_cst(&watch.reader().incarnation) == 0) continue;
     watch.woken_for = sleep;
     const char byte = 1;
     // A full FIFO is as good as a byte written; nobody at the other end is no concern of ours.

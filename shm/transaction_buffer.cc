@@ -40,6 +40,11 @@ Result<void> TransactionBuffer::add(RecordHeader header, std::string_view payloa
   }
   if (memory_.size() + size > memory_limit_ && !memory_.empty()) RINGSIDE_TRY(spill());
   const std::size_t at = memory_.size();
+  if (at + size > memory_.capacity()) {
+    // Doubling, but not beyond the limit.
+    memory_.reserve(
+        std::max<std::uint64_t>(at + size, std::min<std::uint64_t>(2 * memory_.capacity(), memory_limit_)));
+  }
   memory_.resize(at + size);
   header.length = static_cast<std::uint32_t>(size);
   store_header(header, memory_.data() + at);

@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <random>
 #include <string>
 
+#include "base/crc32c.h"
 #include "shm/ring_files.h"
 #include "shm/ring_reader.h"
 #include "tests/shm/ring_fixture.h"
@@ -520,6 +522,53 @@ TEST(Publisher, ARingThatCannotBeReachedIsNotReplaced) {
   ASSERT_TRUE(writer.open());
   EXPECT_FALSE(writer->is_fresh()) << writer->why_fresh();
   EXPECT_EQ(writer->ring().epoch(), epoch);
+}
+
+// Words of the header and of the slot table are spoilt at random: the next writer continues or begins anew, and
+// does not fall over them.
+TEST(Publisher, OpensWhateverItFinds) {
+  std::mt19937_64 random(test_seed(11));
+  int continued = 0;
+  int fresh = 0;
+  for (int round = 0; round < 150; ++round) {
+    const RingDirectory directory;
+    TestWriter writer(directory.options());
+    ASSERT_TRUE(writer.start());
+    for (std::uint64_t id = 0; id < 60; ++id) ASSERT_TRUE(writer.insert(id, filler(id == 30 ? 40000 : 1000)));
+    ASSERT_TRUE(writer.commit(2));
+    const RingPath path(writer.options().ring.directory, writer.options().ring.name);
+    const std::string header = header_path(path.epoch(*current_epoch(path)));
+    writer.close();
+    {
+      auto file = MappedFile::map(header, Access::kReadWrite, kHeaderBytes + 4096);
+      ASSERT_TRUE(file) << why(file);
+      auto* words = static_cast<std::uint64_t*>(file->data());
+      // The slot table's check is no secret: half of the time it fits.
+      auto* slots = reinterpret_cast<SlotEntry*>(words + kHeaderBytes / 8);
+      for (std::uint64_t changes = 1 + random() % 3; changes-- > 0;) {
+        const bool in_table = random() % 2 == 0;
+        std::uint64_t& word = in_table ? words[kHeaderBytes / 8 + random() % 48] : words[random() % 26];
+        const std::uint64_t values[] = {
+            0, 1, word + 1, word * 2, word ^ (std::uint64_t{1} << random() % 64), random()};
+        word = values[random() % std::size(values)];
+      }
+      if (random() % 2 == 0) {
+        for (std::size_t s = 0; s < 12; ++s) slots[s].check = crc32c(&slots[s].start_position, 16);
+      }
+    }
+    ASSERT_TRUE(writer.open());
+    writer->is_fresh() ? ++fresh : ++continued;
+    if (writer->is_fresh()) {
+      EXPECT_TRUE(writer->switch_to(writer->new_table(items_table())));
+    }
+    if (writer->live_table("items") != nullptr) {
+      ASSERT_TRUE(writer.erase(1));
+      ASSERT_TRUE(writer.insert(1, filler(30000)));
+    }
+    ASSERT_TRUE(writer.try_commit(3));
+  }
+  EXPECT_GT(continued, 0);
+  EXPECT_GT(fresh, 0);
 }
 
 }  // namespace
