@@ -40,23 +40,35 @@ std::string_view write_etag(std::uint64_t representation, std::uint64_t version,
   return out.view();
 }
 
-void append_value(const Query& query, std::size_t column, std::string_view value, http::ByteSink& out) {
-  out.append(query.table->name_fragment(column));
+// Copies `text` to `to` and returns the end. Texts are short: 32 bytes at once, whatever the length, cost less than
+// finding out how many there are. So kSlack bytes behind the text must be readable, and behind `to` + size writable.
+inline char* put(char* to, std::string_view text) {
+  static_assert(ServedTable::kSlack == 32);
+  if (text.size() <= 32) {
+    std::memcpy(to, text.data(), 32);
+  } else {
+    std::memcpy(to, text.data(), text.size());
+  }
+  return to + text.size();
+}
+
+inline char* put_value(const Query& query, std::size_t column, std::string_view value, char* to) {
+  to = put(to, query.table->name_fragment(column));
   if (value.empty()) {
-    out.append("null");
-    return;
+    std::memcpy(to, "null", 4);
+    return to + 4;
   }
   if (query.quotes_numbers) {
     const ServedTable::Quote quote = query.table->quote(column);
     if (quote == ServedTable::Quote::kAlways ||
         (quote == ServedTable::Quote::kWhenLarge && is_beyond_double(value))) {
-      out.append('"');
-      out.append(value);
-      out.append('"');
-      return;
+      *to++ = '"';
+      to = put(to, value);
+      *to++ = '"';
+      return to;
     }
   }
-  out.append(value);
+  return put(to, value);
 }
 
 }  // namespace
@@ -91,8 +103,17 @@ bool matches_etag(std::string_view if_none_match, std::string_view etag) {
 
 void Answers::begin_turn(const TableStore* tables, Version version, std::uint64_t unix_seconds) {
   tables_ = tables;
+  if (version == version_ && unix_seconds == unix_seconds_ && !usual_head_.empty()) return;
   version_ = version;
+  unix_seconds_ = unix_seconds;
   date_.refresh(unix_seconds);
+  // All but the last lines of the head of nearly every answer.
+  http::ByteSink out(usual_text_);
+  Query usual;
+  usual.keep_alive = true;
+  http::append_head(out, head_for(usual));
+  RINGSIDE_ASSERT(!out.overflowed());
+  usual_head_ = out.view().substr(0, out.view().size() - 2);
 }
 
 Answered Answers::write(const Query& query, Buffer& out, std::uint16_t& status) {
@@ -138,7 +159,20 @@ void Answers::close(const Query& query, http::ResponseHead head, std::size_t bas
   if (head.status != 304) head.content_length = body;
   std::array<char, kHeadRoom> text;
   http::ByteSink sink(text);
-  http::append_head(sink, head);
+  const bool is_usual = head.status == 200 && head.keep_alive && !head.is_http_1_0 &&
+                        head.content_type.data() == http::kJsonType.data();
+  if (is_usual) {
+    sink.append(usual_head_);
+    sink.append("Content-Length: ");
+    sink.append_number(body);
+    if (!head.etag.empty()) {
+      sink.append("\r\nETag: ");
+      sink.append(head.etag);
+    }
+    sink.append("\r\n\r\n");
+  } else {
+    http::append_head(sink, head);
+  }
   RINGSIDE_ASSERT(!sink.overflowed());
   const std::string_view written = sink.view();
   const bool has_body = !query.is_head && head.status != 304;
@@ -158,29 +192,25 @@ void Answers::close(const Query& query, http::ResponseHead head, std::size_t bas
 bool Answers::append_row(const Query& query, Buffer& out) {
   const ServedTable& table = *query.table;
   const std::size_t columns = table.column_count();
-  // Name fragments, the values, and for every column "null" or two quotes.
   const std::size_t shown = query.has_columns ? query.columns.size() : columns;
-  const std::size_t bound = table.fragment_bytes() + row_.header.length + 4 * shown + 2;
-  char* to = out.reserve(bound);
-  if (to == nullptr) return false;
-  http::ByteSink sink({to, bound});
-  char before = '{';
+  // The values as they stand in the record (lookup() saw that they do not overlap), or, with fields=, those asked for;
+  // and for every column "null" or two quotes.
+  std::size_t bound = table.fragment_bytes() + row_.header.length + 6 * shown + ServedTable::kSlack;
   if (query.has_columns) {
     for (const std::uint16_t column : query.columns) {
-      sink.append(before);
-      append_value(query, column, row_.row.value(column), sink);
-      before = ',';
-    }
-  } else {
-    for (std::size_t column = 0; column < columns; ++column) {
-      sink.append(before);
-      append_value(query, column, row_.row.value(column), sink);
-      before = ',';
+      bound += table.name_fragment(column).size() + row_.row.value(column).size();
     }
   }
-  sink.append('}');
-  if (sink.overflowed()) return false;
-  out.commit(sink.wanted());
+  char* const begin = out.reserve(bound);
+  if (begin == nullptr) return false;
+  char* to = begin;
+  for (std::size_t i = 0; i < shown; ++i) {
+    const std::size_t column = query.has_columns ? query.columns[i] : i;
+    to = put_value(query, column, row_.row.value(column), to);
+  }
+  *begin = '{';  // in place of the first fragment's comma
+  *to++ = '}';
+  out.commit(static_cast<std::size_t>(to - begin));
   return true;
 }
 

@@ -81,7 +81,10 @@ class Answers {
   std::size_t response_limit_;
   const TableStore* tables_ = nullptr;
   Version version_;
+  std::uint64_t unix_seconds_ = 0;
   http::DateText date_;
+  std::array<char, 512> usual_text_;
+  std::string_view usual_head_;  // of a 200 in JSON on a connection that stays; up to its last lines
   RowBuffer row_;
 };
 

@@ -90,10 +90,9 @@ std::size_t Responder::process(HttpConnection& connection, std::string_view inpu
     if (status == http::ParseStatus::kNeedMore) break;
     if (status == http::ParseStatus::kFailed) {
       if (batch_size_ == kBatch) flush();
-      Query query;
       const http::ParseFailure& failure = connection.parser.failure();
-      Planner::plan_failure(failure.status, failure.reason, query);
-      enqueue(connection, query);
+      Planner::plan_failure(failure.status, failure.reason, next_query());
+      enqueue(connection);
       break;
     }
     if (!take(connection, request)) break;
@@ -112,28 +111,27 @@ bool Responder::take(HttpConnection& connection, const http::Request& request) {
   state.unready_reason = state_.unready_reason;
   state.is_admin = connection.is_admin;
   state.may_wait = !connection.wait_is_over;
-  Query query;
   Wait wait;
-  Planned planned = planner_.plan(request, state, arena_, query, wait);
+  Planned planned = planner_.plan(request, state, arena_, next_query(), wait);
   if (planned == Planned::kArenaFull) {
     flush();
-    query = Query{};
-    planned = planner_.plan(request, state, arena_, query, wait);
+    planned = planner_.plan(request, state, arena_, next_query(), wait);
     if (planned == Planned::kArenaFull) {
-      query = Query{};
-      Planner::plan_failure(414, "the request needs more working memory than there is", query);
+      Planner::plan_failure(414, "the request needs more working memory than there is", next_query());
     }
   }
   if (planned == Planned::kWait) {
     begin_wait(connection, wait);
     return false;
   }
-  if (connection.wait_is_over && query.kind == QueryKind::kProblem && query.slug == "version-not-reached") {
+  Query& planned_query = batch_[batch_size_];
+  if (connection.wait_is_over && planned_query.kind == QueryKind::kProblem &&
+      planned_query.slug == "version-not-reached") {
     ++metrics_.wait_timeouts;
   }
   connection.wait_is_over = false;
-  if (state_.is_draining) query.keep_alive = false;
-  enqueue(connection, query);
+  if (state_.is_draining) planned_query.keep_alive = false;
+  enqueue(connection);
   return true;
 }
 
@@ -169,22 +167,26 @@ std::uint64_t Responder::next_deadline_ns() const {
 void Responder::time_out_head(HttpConnection& connection) {
   ++metrics_.head_timeouts;
   if (batch_size_ == kBatch) flush();
-  Query query;
-  Planner::plan_failure(408, "the request's head did not arrive in time", query);
-  enqueue(connection, query);
+  Planner::plan_failure(408, "the request's head did not arrive in time", next_query());
+  enqueue(connection);
   connection.input.release();
 }
 
-void Responder::enqueue(HttpConnection& connection, const Query& query) {
+// The batch's next place, empty. Precondition: it is not full.
+Query& Responder::next_query() {
   RINGSIDE_ASSERT(batch_size_ < kBatch);
+  return batch_[batch_size_] = Query{};
+}
+
+// Takes the query that was planned in next_query()'s place into the batch.
+void Responder::enqueue(HttpConnection& connection) {
   connections_[connection.id] = &connection;
   Query& queued = batch_[batch_size_++];
-  queued = query;
   queued.connection = connection.id;
   queued.started_ns = connection.started_ns == 0 ? state_.now_ns : connection.started_ns;
   connection.queued_bytes +=
-      kHeadEstimate + (query.table != nullptr ? query.table->largest_record * query.keys.size() : 0);
-  if (!query.keep_alive) connection.must_close = true;
+      kHeadEstimate + (queued.table != nullptr ? queued.table->largest_record * queued.keys.size() : 0);
+  if (!queued.keep_alive) connection.must_close = true;
 }
 
 void Responder::flush() {

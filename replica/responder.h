@@ -129,7 +129,8 @@ class Responder {
   void process_stored(HttpConnection& connection);
   bool take(HttpConnection& connection, const http::Request& request);
   void begin_wait(HttpConnection& connection, const Wait& wait);
-  void enqueue(HttpConnection& connection, const Query& query);
+  Query& next_query();
+  void enqueue(HttpConnection& connection);
   void answer(const Query& query, std::uint64_t now_ns);
   bool is_blocked(const HttpConnection& connection) const {
     return connection.is_waiting || connection.is_output_full || connection.must_close ||

@@ -28,6 +28,7 @@ ServedTable::ServedTable(const shm::Table& description, std::uint64_t history_ha
   std::string shape_text = std::to_string(history_hash) + '\n' + description_.name + '\n';
   fragment_ends_.push_back(0);
   for (const shm::Column& column : description_.shape.columns) {
+    fragments_ += ',';
     http::append_json_string_lossy(column.name, fragments_);
     fragments_ += ':';
     fragment_ends_.push_back(fragments_.size());
@@ -36,6 +37,7 @@ ServedTable::ServedTable(const shm::Table& description, std::uint64_t history_ha
     shape_text += column.name + '\n' + column.sql_type + '\n' + column.collation + '\n';
     for (const std::string& label : column.labels) shape_text += label + ',';
   }
+  fragments_.append(kSlack, ' ');
   columns_by_name_.build(names);
   representation_hash_ = shm::key_hash(as_bytes(shape_text));
 }

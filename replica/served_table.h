@@ -32,16 +32,18 @@ class ServedTable {
   std::size_t column_count() const { return description_.shape.columns.size(); }
   const shm::Column& column(std::size_t i) const { return description_.shape.columns[i]; }
 
-  // `"name":` with the name as a JSON string.
+  // `,"name":` with the name as a JSON string: what goes in front of the column's value, unless it is the object's
+  // first. kSlack readable bytes follow it.
   std::string_view name_fragment(std::size_t column) const {
     return std::string_view(fragments_)
         .substr(fragment_ends_[column], fragment_ends_[column + 1] - fragment_ends_[column]);
   }
-  // All of them together, with braces and commas.
-  std::size_t fragment_bytes() const { return fragments_.size() + column_count() + 1; }
+  // All of them together, with the closing brace.
+  std::size_t fragment_bytes() const { return fragment_ends_.back() + 1; }
   // NameTable::kNone when there is no such column.
   std::uint32_t find_column(std::string_view name) const { return columns_by_name_.find(name); }
   // With numbers=string: is this column's value quoted when it is beyond what a double holds, or always?
+  static constexpr std::size_t kSlack = 32;
   enum class Quote : std::uint8_t { kNever, kWhenLarge, kAlways };
   Quote quote(std::size_t column) const { return quotes_[column]; }
 

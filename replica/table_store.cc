@@ -301,10 +301,10 @@ void TableStore::rebuild_routes() {
 }
 
 Lookup TableStore::copy(shm::Address address, RowBuffer& buffer) const {
-  shm::CopyStatus status = reader_.copy_record(address, buffer.header, buffer.bytes);
+  shm::CopyStatus status = reader_.copy_record(address, buffer.header, buffer.room());
   if (status == shm::CopyStatus::kTooSmall) {
-    buffer.bytes.resize(buffer.header.length);
-    status = reader_.copy_record(address, buffer.header, buffer.bytes);
+    buffer.bytes.resize(buffer.header.length + RowBuffer::kSlack);
+    status = reader_.copy_record(address, buffer.header, buffer.room());
   }
   return status == shm::CopyStatus::kOk ? Lookup::kRow : Lookup::kLost;
 }
@@ -326,7 +326,7 @@ Lookup TableStore::lookup(const ServedTable& table, std::uint64_t hash, Bytes ke
       (buffer.header.type == RecordType::kRow || buffer.header.type == RecordType::kRelocation) &&
       buffer.header.table_id == table.id() && buffer.header.shape_id == table.description().shape.id &&
       shm::RowView::parse(buffer.header, record, buffer.row) && buffer.row.key() == as_text(key) &&
-      buffer.row.column_count() == table.column_count();
+      buffer.row.column_count() == table.column_count() && buffer.row.offsets_are_valid();
   return fits ? Lookup::kRow : Lookup::kLost;
 }
 

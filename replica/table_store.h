@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -46,7 +47,9 @@ struct Route {
 
 // A row copied out of the ring. Reused from lookup to lookup.
 struct RowBuffer {
-  std::vector<std::byte> bytes = std::vector<std::byte>(std::size_t{64} << 10);
+  static constexpr std::size_t kSlack = ServedTable::kSlack;  // readable bytes behind any record
+  std::vector<std::byte> bytes = std::vector<std::byte>((std::size_t{64} << 10) + kSlack);
+  std::span<std::byte> room() { return {bytes.data(), bytes.size() - kSlack}; }
   shm::RecordHeader header;
   shm::RowView row;
 };
