@@ -94,7 +94,7 @@ Result<std::unique_ptr<Server>> Server::create(const ServerOptions& options) {
 }
 
 Result<void> Server::set_up() {
-  RINGSIDE_ASSIGN(uring_, Uring::create(kEntries, kCompletions));
+  RINGSIDE_ASSIGN(uring_, Uring::create(kEntries, kCompletions, options_.config.busy_poll));
   RINGSIDE_ASSIGN(receive_buffers_, BufferRing::create(*uring_, 0, kReceiveBuffers, kReceiveBufferBytes));
   if (options_.admin_port) {
     ListenAddress address;

@@ -62,13 +62,14 @@ Error refusal(int error, const char* what) {
 
 }  // namespace
 
-Result<std::unique_ptr<Uring>> Uring::create(unsigned entries, unsigned completions) {
+Result<std::unique_ptr<Uring>> Uring::create(unsigned entries, unsigned completions, bool spins) {
   RINGSIDE_ASSERT(is_power_of_two(entries) && entries <= kMaxEntries);
   RINGSIDE_ASSERT(is_power_of_two(completions) && completions >= entries && completions <= 2 * kMaxEntries);
   std::unique_ptr<Uring> uring(new Uring);
   io_uring_params params{};
   params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN |
-                 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL;
+                 IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL;
+  if (spins) params.flags |= IORING_SETUP_TASKRUN_FLAG;
   params.cq_entries = completions;
   const int rc = ::io_uring_queue_init_params(entries, &uring->ring_, &params);
   if (rc < 0) {

@@ -29,7 +29,8 @@ class Uring {
 
   // `entries`: submissions that fit between two system calls; `completions`: completions the kernel keeps before it
   // has to set some aside. Both powers of two, at most kMaxEntries (completions: twice that).
-  static Result<std::unique_ptr<Uring>> create(unsigned entries, unsigned completions);
+  // `spins`: poll() will be used; the kernel then leaves word of waiting work, which costs it a little each time.
+  static Result<std::unique_ptr<Uring>> create(unsigned entries, unsigned completions, bool spins);
   ~Uring();
   Uring(const Uring&) = delete;
   Uring& operator=(const Uring&) = delete;
@@ -42,7 +43,7 @@ class Uring {
 
   // Submits, and waits for a completion until `timeout_ns` from now (0: does not wait). One system call.
   void wait(std::uint64_t timeout_ns);
-  // Submits and works off what is ready. No system call when there is nothing to do.
+  // Submits and works off what is ready. No system call when there is nothing to do. Precondition: made with `spins`.
   void poll();
 
   // Calls handle(const io_uring_cqe&) for every completion there is; they are given back afterwards, or earlier
