@@ -186,7 +186,7 @@ def markdown(record):
     lines += machine.lines(record["machine"])
     lines += [
         f"- {options['pairs']} pairs of {options['seconds']} s each, closed loop, pipeline {options['pipeline']}; "
-        f"keys {options['keys']}; answers of {record['response_bytes']} bytes on average, the responder's of exactly so many",
+        f"keys {options['keys_are'] or options['keys']}; answers of {record['response_bytes']} bytes on average, the responder's of exactly so many",
         "- server CPU is user and system time of the server's process; *added* is the replica's less the responder's, "
         "median over pairs (least … most)",
         f"- runs in which others took more than {NOISY_SHARE:.0%} of a core are counted as noisy",
@@ -212,6 +212,7 @@ def parse_arguments():
     parser.add_argument("--bench", default="build/bench/bench/ringside-bench", help="the program of the build to use")
     parser.add_argument("--url", default="http://127.0.0.1:8080/v1/products/{key}", help="what to ask; {key} is replaced")
     parser.add_argument("--keys", default="1..63000", help="as ringside-bench load takes them")
+    parser.add_argument("--keys-are", help="how the record names the keys; default: --keys itself")
     parser.add_argument("--header", action="append", default=[], help="a further request header; may be repeated")
     parser.add_argument("--pid", type=int, action="append", default=[], help="the running server's process")
     parser.add_argument("--command", help="or: start the server with this, wait for --ready, and stop it at the end")

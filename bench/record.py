@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records every end-to-end figure of docs/performance.md against a running demo, one command for all of them.
 
-  ./deploy/demo.sh                       (in another terminal; leave it running)
+  ./deploy/demo.sh --no-live             (in another terminal; leave it running, and let nothing write to it)
   cmake --preset bench && cmake --build build/bench
   bench/record.py --out bench/results/2026-01-08-machine
 
@@ -10,7 +10,8 @@ one process answers), and then
   point        point reads against the bare responder, 1, 16 and 64 connections, other core and same core
   pipelined    the same with 16 requests in flight on each of 16 connections
   self-check   the responder against itself: what the method cannot tell apart
-  visible      commit to visible, rounds of a sleeping and of a busy-polling replica in turn
+  visible      commit to visible, of a sleeping and of a busy-polling replica, read by a spinning and by a sleeping
+               client, in turn
   join         a replica's start from the ring alone
   snapshot     a writer's start without a ring; it has a ring of its own beside the demo's
 Each leaves OUT/<name>.json with every run and OUT/<name>.md with the table. `--only point,visible` does some of them.
@@ -65,6 +66,7 @@ class Setup:
                  "SELECT id FROM products ORDER BY id", self.settings["mysql"]["database"]],
                 stdout=out, check=True,
             )
+        self.rows = len(self.keys.read_text().split())
 
     def write_settings(self, name, ring=None, busy_poll=False):
         """The demo's settings with other ports; returns the file."""
@@ -95,10 +97,6 @@ class Setup:
         return f"http://127.0.0.1:{self.admin_port + 7}"
 
     @property
-    def demo_admin(self):
-        return f"http://127.0.0.1:{self.settings['replica']['admin_port']}"
-
-    @property
     def ring_path(self):
         ring = self.settings["ring"]
         return pathlib.Path(ring.get("directory", "/dev/shm")) / ring["name"]
@@ -116,7 +114,7 @@ def compare_step(setup, name, *arguments):
     run_script(
         "compare.py", "--bench", setup.bench, "--command", setup.replica_command(settings),
         "--ready", setup.replica_admin + "/readyz", "--url", setup.url(), "--keys", setup.keys,
-        "--pairs", setup.options.pairs, "--seconds", setup.options.seconds, "--out", setup.options.out / name, *arguments,
+        "--keys-are", f"of all {setup.rows:,} products, at random", "--pairs", setup.options.pairs, "--seconds", setup.options.seconds, "--out", setup.options.out / name, *arguments,
     )
 
 
@@ -135,7 +133,7 @@ def self_check(setup):
                "--title", "The responder against itself")
 
 
-def visible_round(setup, busy_poll):
+def visible_round(setup, busy_poll, reader):
     settings = setup.write_settings("busy" if busy_poll else "sleeping", busy_poll=busy_poll)
     mysql = setup.settings["mysql"]
     where = (["--mysql-socket", mysql["socket"]] if "socket" in mysql
@@ -145,7 +143,7 @@ def visible_round(setup, busy_poll):
             [setup.bench, "visible", "--json", *where, "--user", mysql["user"], "--password-file",
              mysql["password_file"], "--database", mysql["database"], "--table", "products", "--key-column", "id",
              "--column", "stock", "--keys", setup.keys, "--commits", str(setup.options.commits),
-             "--replica", f"replica={setup.url('?fields=stock')}"],
+             "--reader", reader, "--replica", f"replica={setup.url('?fields=stock')}"],
             capture_output=True, text=True, check=False,
         )
     if done.returncode != 0:
@@ -155,34 +153,37 @@ def visible_round(setup, busy_poll):
 
 def visible(setup):
     about = machine.describe(setup.bench)
-    rounds = {"sleeping": [], "busy-polling": []}
+    rounds = {(replica, reader): [] for replica in ("sleeping", "busy-polling") for reader in ("spin", "sleep")}
     for _ in range(setup.options.rounds):
-        for name in rounds:
-            rounds[name].append(visible_round(setup, name == "busy-polling"))
+        for (replica, reader), runs in rounds.items():
+            runs.append(visible_round(setup, replica == "busy-polling", reader))
     lines = ["# Commit to visible", "", *machine.lines(about)]
     lines += [
-        f"- {setup.options.rounds} rounds of {setup.options.commits} commits each, sleeping and busy-polling in turn; "
-        "median over rounds (least … most), in µs",
-        "- from COMMIT's return to the receipt of the first answer with the new value, by a spinning reader; the demo's "
-        "own replicas follow too, asleep",
+        f"- {setup.options.rounds} rounds of {setup.options.commits} commits each, the four kinds in turn; median over "
+        "rounds (least … most), in µs",
+        "- from COMMIT's return to the receipt of the first answer with the new value; the demo's own replicas follow too, "
+        "asleep",
         "",
-        "| replica | visible p50 | visible p99 | COMMIT itself p50 | a read's round trip p50 (the resolution) "
+        "| replica | client | visible p50 | visible p99 | COMMIT itself p50 | a read's round trip p50 (the resolution) "
         "| new in the first answer |",
-        "|---|---:|---:|---:|---:|---:|",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
-    for name, runs in rounds.items():
+    for (replica, reader), runs in rounds.items():
         def spread(*keys):
             values = [run[keys[0]][keys[1]] for run in runs]
             return f"{statistics.median(values):.1f} ({min(values):.1f} … {max(values):.1f})"
 
         at_once = sum(run["at_once"] for run in runs) / sum(run["visible_us"]["count"] for run in runs)
-        lines.append(f"| {name} | {spread('visible_us', 'p50')} | {spread('visible_us', 'p99')} "
-                     f"| {spread('commit_us', 'p50')} | {spread('round_trip_us', 'p50')} | {at_once:.0%} |")
+        lines.append(f"| {replica} | {'spinning' if reader == 'spin' else 'sleeping'} | {spread('visible_us', 'p50')} "
+                     f"| {spread('visible_us', 'p99')} | {spread('commit_us', 'p50')} "
+                     f"| {spread('round_trip_us', 'p50')} | {at_once:.0%} |")
     text = "\n".join(lines) + "\n"
     print(text)
     (setup.options.out / "visible.md").write_text(text)
     (setup.options.out / "visible.json").write_text(
-        json.dumps({"machine": about, "commits": setup.options.commits, "rounds": rounds}, indent=1) + "\n")
+        json.dumps({"machine": about, "commits": setup.options.commits,
+                    "rounds": [{"replica": replica, "client": reader, "runs": runs}
+                               for (replica, reader), runs in rounds.items()]}, indent=1) + "\n")
 
 
 def join(setup):
@@ -197,8 +198,7 @@ def snapshot(setup):
     path = setup.ring_path.with_name(ring)
     try:
         run_script("restart.py", "snapshot", "--command", shlex.join([str(setup.writer), "--config", str(settings)]),
-                   "--admin", f"http://127.0.0.1:{setup.writer_port}", "--rows-from", setup.demo_admin, "--ring", path,
-                   "--remove-ring", "--runs", setup.options.rounds, "--out", setup.options.out / "snapshot")
+                   "--admin", f"http://127.0.0.1:{setup.writer_port}", "--ring", path, "--remove-ring", "--runs", setup.options.rounds, "--out", setup.options.out / "snapshot")
     finally:
         shutil.rmtree(path, ignore_errors=True)
 
@@ -231,7 +231,11 @@ def main():
     except FileNotFoundError as missing:
         print(f"record.py: {missing.filename} is missing: is the demo running, and the bench preset built?", file=sys.stderr)
         return 1
-    except (compare.Failed, subprocess.CalledProcessError, OSError) as problem:
+    except subprocess.CalledProcessError as problem:
+        command = shlex.join(map(str, problem.cmd))
+        print(f"record.py: this failed, its own message is above: {command}", file=sys.stderr)
+        return 1
+    except (compare.Failed, OSError) as problem:
         print(f"record.py: {problem}", file=sys.stderr)
         return 1
     return 0
