@@ -6,13 +6,31 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
+#include "base/clock.h"
+
 namespace ringside::replica {
 namespace {
+
+// A process that was killed gives its sockets back a moment after its death: what io_uring holds is released by the
+// kernel's own workers. A replica started again at once waits that moment instead of giving up.
+constexpr std::uint64_t kPatienceNs = 3'000'000'000;
+constexpr timespec kPause{0, 10'000'000};
+
+template <class Listen>
+Result<UniqueFd> with_patience(Listen&& listen) {
+  const std::uint64_t end = monotonic_ns() + kPatienceNs;
+  for (;;) {
+    Result<UniqueFd> fd = listen();
+    if (fd || fd.error().kind != ErrorKind::kBusy || monotonic_ns() >= end) return fd;
+    ::nanosleep(&kPause, nullptr);
+  }
+}
 
 union SocketAddress {
   sockaddr any;
@@ -53,9 +71,7 @@ Result<void> set_option(int fd, int level, int option, const std::string& what) 
   return {};
 }
 
-}  // namespace
-
-Result<UniqueFd> listen_tcp(const ListenAddress& address, PortUse use, const std::string& setting) {
+Result<UniqueFd> try_listen_tcp(const ListenAddress& address, PortUse use, const std::string& setting) {
   const std::string what = "cannot listen on " + address.to_string() + " (" + setting + ")";
   SocketAddress socket_address;
   RINGSIDE_ASSIGN(const socklen_t size, fill(address, setting, socket_address));
@@ -70,16 +86,7 @@ Result<UniqueFd> listen_tcp(const ListenAddress& address, PortUse use, const std
   return fd;
 }
 
-std::uint16_t local_port(int fd) {
-  SocketAddress address{};
-  socklen_t size = sizeof address;
-  if (::getsockname(fd, &address.any, &size) != 0) return 0;
-  if (address.any.sa_family == AF_INET) return ntohs(address.v4.sin_port);
-  if (address.any.sa_family == AF_INET6) return ntohs(address.v6.sin6_port);
-  return 0;
-}
-
-Result<UniqueFd> listen_unix(const std::string& path) {
+Result<UniqueFd> try_listen_unix(const std::string& path) {
   const std::string what = "cannot listen on the unix socket " + path + " (replica.unix_socket)";
   SocketAddress address{};
   address.local.sun_family = AF_UNIX;
@@ -92,7 +99,7 @@ Result<UniqueFd> listen_unix(const std::string& path) {
   if (!fd) return failed(what);
   struct stat status {};
   if (::lstat(path.c_str(), &status) == 0) {
-    if (!S_ISSOCK(status.st_mode)) return Error{ErrorKind::kBusy, what + ": there is a file of that name"};
+    if (!S_ISSOCK(status.st_mode)) return Error{ErrorKind::kInvalid, what + ": there is a file of that name"};
     // A name without an owner refuses connections; only then it may be taken over.
     const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (::connect(probe.get(), &address.any, sizeof address.local) == 0 || errno != ECONNREFUSED) {
@@ -104,6 +111,24 @@ Result<UniqueFd> listen_unix(const std::string& path) {
   if (::bind(fd.get(), &address.any, sizeof address.local) != 0) return failed(what);
   if (::chmod(path.c_str(), 0660) != 0 || ::listen(fd.get(), kBacklog) != 0) return failed(what);
   return fd;
+}
+
+}  // namespace
+
+Result<UniqueFd> listen_tcp(const ListenAddress& address, PortUse use, const std::string& setting) {
+  return with_patience([&] { return try_listen_tcp(address, use, setting); });
+}
+Result<UniqueFd> listen_unix(const std::string& path) {
+  return with_patience([&] { return try_listen_unix(path); });
+}
+
+std::uint16_t local_port(int fd) {
+  SocketAddress address{};
+  socklen_t size = sizeof address;
+  if (::getsockname(fd, &address.any, &size) != 0) return 0;
+  if (address.any.sa_family == AF_INET) return ntohs(address.v4.sin_port);
+  if (address.any.sa_family == AF_INET6) return ntohs(address.v6.sin6_port);
+  return 0;
 }
 
 void unlink_socket(const std::string& path) {

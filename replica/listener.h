@@ -2,7 +2,8 @@
 // to one), and unix sockets.
 //
 // Threads: one.   Ownership: the caller's descriptor; a unix socket's name is removed by unlink_socket().
-// Errors: kBusy: somebody else listens there; kIo. Each names the address and what to do.   Limits: kBacklog.
+// Errors: kBusy: somebody else listens there, also after three seconds of waiting (a killed process gives its sockets
+// back a moment after its death); kIo. Each names the address and what to do.   Limits: kBacklog.
 #pragma once
 
 #include <cstdint>

@@ -57,12 +57,14 @@ SessionPool::~SessionPool() {
 }
 
 bool SessionPool::submit(Job job) {
+  bool has_connected = false;
   {
     const std::lock_guard lock(mutex_);
     if (stopping_ || queue_.size() >= queue_limit_) return false;
     queue_.push_back(std::move(job));
+    has_connected = connected_ > 0;
   }
-  wake_.notify_one();
+  (has_connected ? wake_ : wake_unconnected_).notify_one();
   return true;
 }
 
@@ -72,19 +74,23 @@ void SessionPool::stop() {
     stopping_ = true;
   }
   wake_.notify_all();
+  wake_unconnected_.notify_all();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
 }
 
 bool SessionPool::next(PooledSession& session, Job& job) {
   std::unique_lock lock(mutex_);
-  const auto has_work = [&] { return stopping_ || !queue_.empty(); };
-  if (session.get().is_connected()) {
+  // While one session is connected, those that wait for their next attempt leave the work to it: they could only
+  // refuse it. When none is, one of them answers at once that the server cannot be reached.
+  const bool is_connected = session.get().is_connected();
+  const auto has_work = [&] { return stopping_ || (!queue_.empty() && (is_connected || connected_ == 0)); };
+  if (is_connected) {
     wake_.wait(lock, has_work);
   } else {
-    wake_.wait_until(lock, session.next_attempt(), has_work);
+    wake_unconnected_.wait_until(lock, session.next_attempt(), has_work);
   }
-  if (!queue_.empty()) {
+  if (!queue_.empty() && (is_connected || connected_ == 0 || stopping_)) {
     job = std::move(queue_.front());
     queue_.pop_front();
     ++busy_;
@@ -112,6 +118,7 @@ void SessionPool::run() {
       counted = !counted;
       const std::lock_guard lock(mutex_);
       counted ? ++connected_ : --connected_;
+      if (connected_ == 0) wake_unconnected_.notify_all();  // what was left to this session is theirs now
     }
   }
   session.get().disconnect();

@@ -79,7 +79,8 @@ class SessionPool {
   const std::size_t queue_limit_;
 
   mutable std::mutex mutex_;
-  std::condition_variable wake_;
+  std::condition_variable wake_;              // for connected sessions
+  std::condition_variable wake_unconnected_;  // for those that wait for their next attempt to connect
   // Under mutex_:
   std::deque<Job> queue_;
   std::size_t busy_ = 0;
