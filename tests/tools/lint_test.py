@@ -43,6 +43,7 @@ class Lint(unittest.TestCase):
         self.assertEqual(self.rules("shm/a.cc", "\n" * 601), [("size", 601)])
         self.assertEqual(self.rules("shm/a.cc", "\n" * 600), [])
         self.assertEqual(self.rules("shm/a.h", HEAD + "\n" * 297), [("size", 301)])
+        self.assertEqual(self.rules("shm/a_impl.h", HEAD + "\n" * 500), [])
 
     def test_words_are_forbidden_in_code_only(self):
         self.assertEqual(self.rules("shm/a.cc", "\nvolatile int x;\n"), [("forbidden", 2)])
@@ -50,6 +51,8 @@ class Lint(unittest.TestCase):
         self.assertEqual(self.rules("shm/a.cc", "try { f(); } catch (...) {\n}\n"), [("forbidden", 1)])
         self.assertEqual(self.rules("tests/a.cc", "std::this_thread::sleep_for(t);\n"), [("forbidden", 1)])
         self.assertEqual(self.rules("writer/a.cc", "std::this_thread::sleep_for(t);\n"), [])
+        self.assertEqual(self.rules("tests/a.cc", "using namespace std;\n"), [("forbidden", 1)])
+        self.assertEqual(self.rules("tests/a.cc", "using namespace std::chrono_literals;\n"), [])
         for text in ("// no volatile here\n", "/* volatile\n */\n", 'auto s = "volatile";\n',
                      'auto s = R"(a "volatile" b)";\n', 'char c = \'"\'; auto s = "volatile";\n',
                      "auto n = 1'000'000; // volatile '\n"):
