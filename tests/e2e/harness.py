@@ -54,6 +54,15 @@ def parse(body: bytes):
     return json.loads(body, parse_int=Number, parse_float=Number)
 
 
+def metric(connection: Connection, name: str, **labels: str) -> float:
+    """The sample of that name whose labels include these; 0 when there is none."""
+    for line in connection.request("GET", "/metrics").body.decode("utf-8").splitlines():
+        named = line.startswith(name + "{") or line.startswith(name + " ")
+        if named and all(f'{label}="{value}"' in line for label, value in labels.items()):
+            return float(line.rpartition(" ")[2])
+    return 0.0
+
+
 def _die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -79,6 +88,9 @@ class Process:
         """As kill -9, at once, wherever it is."""
         self._process.kill()
         self._process.wait()
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
 
     def terminate(self, seconds: float = 30.0) -> int:
         """As SIGTERM; the exit code. A program that does not end in time is killed, and that is a failure."""
@@ -295,9 +307,17 @@ class Stack:
                 continue
             with self.to_replica(index) as connection:
                 def reached(connection=connection) -> bool:
-                    response = connection.request("GET", f"/version?minVersion={version}&wait=2s")
+                    try:
+                        response = connection.request("GET", f"/version?minVersion={version}&wait=2s")
+                    except ConnectionLost:
+                        return False  # it listens only while it is ready
                     return response.status == 200 and response.version >= version
                 wait_until(reached, f"replica {index} at version {version}", seconds)
+
+    def epoch(self) -> str:
+        """The ring's incarnation, as the writer tells it."""
+        with self.to_writer() as connection:
+            return connection.request("GET", "/status").json()["ring"]["epoch"]
 
     def catch_up(self, session: Session) -> int:
         """Until every replica has all that is committed now; the version."""
@@ -349,4 +369,4 @@ class StackCase(unittest.TestCase):
 
 
 __all__ = ["Connection", "ConnectionLost", "Number", "Process", "Response", "ROOT", "Session", "SqlError", "Stack",
-           "StackCase", "parse", "wait_until"]
+           "StackCase", "metric", "parse", "wait_until"]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Set
 
 import rows as expected_rows
-from harness import ConnectionLost, Session, StackCase, parse, wait_until
+from harness import ConnectionLost, Session, StackCase, metric, parse, wait_until
 from rows import describe
 
 import catalogue  # the demo's, found by harness
@@ -249,7 +249,7 @@ class Storm(StackCase):
         return kind
 
     def test_storm(self):
-        epochs = sorted(p.name for p in self.stack.ring_path.iterdir())
+        epoch = self.stack.epoch()
         workers = [Worker(self, name, work) for name, work in (
             ("mover1", self.move_money), ("mover2", self.move_money), ("sides", self.move_between_tables),
             ("shop", self.run_the_shop), ("command1", self.command), ("command2", self.command),
@@ -272,7 +272,10 @@ class Storm(StackCase):
         self.assertFalse([w.name for w in workers if w.is_alive()])
         print({w.name: w.done for w in workers}, flush=True)
         # Nothing committed was lost and nothing was read from MySQL a second time: the ring is the same.
-        self.assertEqual(sorted(p.name for p in self.stack.ring_path.iterdir()), epochs)
+        self.assertEqual(self.stack.epoch(), epoch)
+        for index in range(self.REPLICAS):
+            with self.stack.to_admin(index) as connection:
+                self.assertEqual(metric(connection, "ringside_replica_corruptions_total"), 0)
         self.check_sides()
         self.check_tables()
 

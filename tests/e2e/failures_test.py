@@ -1,0 +1,210 @@
+"""What docs/consistency.md says happens when something fails, with the real programs: a ring that is full, a server that
+falls silent, one that comes back with another history or without its binlog, a replica that is stopped too long."""
+
+import shutil
+import signal
+import sys
+import unittest
+from typing import List
+
+import rows as expected_rows
+from harness import Connection, ConnectionLost, StackCase, metric, wait_until
+
+BLOB_BYTES = 100_000
+
+
+class FailuresCase(StackCase):
+    """What the classes below share. Each has a stack of its own: most of these end with a ring that nothing else should stand on."""
+
+    REPLICAS = 2
+
+    @classmethod
+    def prepare(cls) -> None:
+        cls.sql = cls.stack.session()
+        cls.sql.execute("CREATE TABLE items (id INT NOT NULL PRIMARY KEY, n INT NOT NULL, body MEDIUMBLOB NULL); "
+                        "INSERT INTO items SELECT seq, 0, NULL FROM seq_1_to_100")
+        cls.stack.start()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.sql.close()
+
+    def reconnect(self) -> None:
+        """A new session after the server has been restarted."""
+        self.sql.close()
+        type(self).sql = self.stack.session()
+
+    def compare(self) -> None:
+        self.stack.catch_up(self.sql)
+        table = expected_rows.describe(self.sql, "items")
+        for index in range(self.REPLICAS):
+            with self.stack.to_replica(index) as connection:
+                expected_rows.compare(self.sql, connection, table)
+
+    def capture_state(self) -> str:
+        with self.stack.to_writer() as connection:
+            return connection.request("GET", "/status").json()["capture"]["state"]
+
+    def ready(self, connection: Connection) -> bool:
+        with connection:
+            return connection.request("GET", "/readyz").status == 200
+
+
+class RingIsFull(FailuresCase):
+    SETTINGS = ("[ring]\nmax_size = \"16MiB\"\nsegment_size = \"256KiB\"\nchunk_size = \"1MiB\"\n"
+                "max_record_size = \"1MiB\"\ntransaction_reserve = \"1MiB\"\n[writer]\nversion_wait = \"100ms\"\n")
+
+    def test_capture_pauses_and_says_so_and_replicas_go_on(self):
+        written: List[int] = []
+
+        def fill() -> bool:
+            number = len(written) % 100 + 1
+            self.sql.execute(f"UPDATE items SET n = {len(written) + 1}, body = REPEAT('x', {BLOB_BYTES}) WHERE id = {number}")
+            written.append(number)
+            self.assertLess(len(written), 2000, "200 MB went into a ring of 16 MiB")
+            return self.capture_state() == "full"
+
+        wait_until(fill, "capture is paused", 60.0)
+        with self.stack.to_writer() as writer:
+            unready = self.expect(writer.request("GET", "/readyz"), 503)
+            self.assertIn("ring.max_size", unready.json()["detail"])
+            self.assertEqual(metric(writer, "ringside_writer_capture_state", state="full"), 1)
+            # Commands are committed all the same; their version is not known yet.
+            document = self.expect(writer.request("PATCH", "/v1/items/1", {"n": -1}), 200).json()
+            self.assertEqual((document["success"], document["version"]), (True, None))
+        for index in range(self.REPLICAS):
+            with self.stack.to_replica(index) as replica:
+                response = self.expect(replica.request("GET", "/v1/items/1?fields=id,n"), 200)
+                self.assertGreater(response.json()["n"], 0)
+        # Joining needs no more of the ring than is there.
+        self.stack.replicas[1].kill()
+        self.stack.start_replica(1, ready=False)
+        with self.stack.to_replica(0) as first:
+            wanted = first.request("GET", "/v1/items?keys=1,2,3&fields=id,n")
+
+        def same() -> bool:
+            try:
+                with self.stack.to_replica(1) as second:
+                    answer = second.request("GET", "/v1/items?keys=1,2,3&fields=id,n")
+                    return (answer.status, answer.version, answer.body) == (200, wanted.version, wanted.body)
+            except ConnectionLost:
+                return False
+        wait_until(same, "the second replica serves what the first one does")
+
+
+class ServerIsSilent(FailuresCase):
+    SETTINGS = "[writer]\nheartbeat = \"200ms\"\nwatchdog = \"1s\"\n[replica]\nmax_staleness = \"2s\"\n"
+
+    def test_silence_is_noticed_and_shown_and_ends(self):
+        process = self.stack.database.process
+        process.signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: self.capture_state() == "reconnecting", "the watchdog has ended the connection")
+            for index in range(self.REPLICAS):
+                wait_until(lambda index=index: not self.ready(self.stack.to_admin(index)), "a stale replica is not ready")
+                with self.stack.to_replica(index) as replica:
+                    self.assertIn(replica.request("GET", "/v1/items/1").status, (200, 503))
+        finally:
+            process.signal(signal.SIGCONT)
+        wait_until(lambda: self.capture_state() == "streaming", "the stream is back")
+        for index in range(self.REPLICAS):
+            wait_until(lambda index=index: self.ready(self.stack.to_admin(index)), "the replica is ready again")
+        self.sql.execute("UPDATE items SET n = 1")
+        self.compare()
+
+
+class ServerIsRestored(FailuresCase):
+    SETTINGS = "[writer]\nheartbeat = \"200ms\"\nwatchdog = \"2s\"\n"
+
+    def test_another_history_under_the_same_gtids_is_noticed(self):
+        """The server is put back to a copy and then writes as many other transactions as were lost, and one more: by
+        their GTIDs alone the two histories cannot be told apart."""
+        database, copy = self.stack.database, self.stack.folder / "copy"
+        data = self.stack.folder / "mysql"
+        self.stack.catch_up(self.sql)
+        self.sql.close()
+        database.stop()
+        shutil.copytree(data, copy)
+        database.start()
+        self.reconnect()
+        for n in range(1, 6):
+            self.sql.execute(f"UPDATE items SET n = {n} WHERE id <= 50")
+        lost = self.stack.catch_up(self.sql)
+        epoch = self.stack.epoch()
+        old = self.stack.to_replica(0)
+        self.addCleanup(old.close)
+        self.assertEqual(old.request("GET", "/v1/items/1").json()["n"], 5)
+
+        # The writer must not see the server between its start and the other transactions: it has another socket then.
+        self.sql.close()
+        database.stop()
+        shutil.rmtree(data)
+        copy.rename(data)
+        socket, database.socket = database.socket, str(self.stack.folder / "hidden.sock")
+        database.start()
+        with database.session(self.stack.DATABASE) as hidden:
+            while int(hidden.value("SELECT @@gtid_binlog_pos").rpartition("-")[2]) <= lost:
+                hidden.execute("UPDATE items SET n = n - 100 WHERE id > 50")
+        database.stop()
+        database.socket = socket
+        database.start()
+        self.reconnect()
+
+        wait_until(lambda: self.capture_state() == "streaming" and self.stack.epoch() != epoch, "a new epoch")
+        self.sql.execute("UPDATE items SET n = n + 1 WHERE id = 100")
+        self.compare()
+        # On the old connection the version must not have gone back: it was closed, or has a later version.
+        try:
+            answer = old.request("GET", "/v1/items/1")
+            self.assertTrue(answer.status == 503 or answer.version >= lost, answer)
+        except ConnectionLost as gone:
+            self.assertIn("closed", str(gone))
+
+    def test_a_purged_binlog_means_a_new_snapshot(self):
+        self.reconnect()
+        self.stack.catch_up(self.sql)
+        epoch = self.stack.epoch()
+        self.stack.writer.kill()
+        self.sql.execute("UPDATE items SET n = 4242; FLUSH BINARY LOGS; UPDATE items SET n = 4243 WHERE id = 7; "
+                         "FLUSH BINARY LOGS")
+        last = self.sql.query("SHOW BINARY LOGS")[-1][0]
+        self.sql.execute(f"PURGE BINARY LOGS TO '{last}'")
+        self.stack.start_writer()
+        self.assertNotEqual(self.stack.epoch(), epoch)
+        self.compare()
+
+
+class ReplicaIsStopped(FailuresCase):
+    SETTINGS = "[ring]\nreader_limit = \"1MiB\"\nreader_grace = \"300ms\"\n"
+
+    def test_it_is_cut_off_and_joins_again(self):
+        stopped = self.stack.replicas[1]
+        before = self.stack.to_replica(1)
+        self.addCleanup(before.close)
+        version = self.expect(before.request("GET", "/v1/items/1"), 200).version
+        stopped.signal(signal.SIGSTOP)
+        try:
+            def cut_off() -> bool:
+                self.sql.execute(f"UPDATE items SET n = n + 1, body = REPEAT('y', {BLOB_BYTES}) WHERE id <= 10")
+                with self.stack.to_writer() as writer:
+                    return metric(writer, "ringside_writer_readers_evicted_total") >= 1
+            wait_until(cut_off, "the stopped replica is cut off")
+            # The other one is not held by it.
+            with self.stack.to_replica(0) as other:
+                now = int(self.sql.value("SELECT @@gtid_binlog_pos").rpartition("-")[2])
+                self.expect(other.request("GET", f"/version?minVersion={now}&wait=10s"), 200)
+        finally:
+            stopped.signal(signal.SIGCONT)
+        # It must not answer from what it had before, as if nothing had happened in the meantime.
+        try:
+            answer = before.request("GET", "/v1/items/1?fields=n")
+            self.assertTrue(answer.status == 503 or answer.version > version, answer)
+        except ConnectionLost:
+            pass  # closing it is right too
+        self.compare()
+        with self.stack.to_admin(1) as admin:
+            self.assertEqual(metric(admin, "ringside_replica_evictions_total"), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main(verbosity=2))
