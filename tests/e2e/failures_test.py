@@ -83,6 +83,7 @@ class RingIsFull(FailuresCase):
             wanted = first.request("GET", "/v1/items?keys=1,2,3&fields=id,n")
 
         def same() -> bool:
+            self.assertTrue(self.stack.replicas[1].running(), "it ended by itself")
             try:
                 with self.stack.to_replica(1) as second:
                     answer = second.request("GET", "/v1/items?keys=1,2,3&fields=id,n")
