@@ -7,10 +7,11 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <exception>
 #include <string>
 #include <thread>
+
+#include <CLI/CLI.hpp>
 
 #include "base/config.h"
 #include "base/log.h"
@@ -31,14 +32,23 @@ struct Arguments {
   std::string log_level = "info";
 };
 
-// The source's history id as hex digits; a new one when the old history is lost.
-Result<std::string> read_history(const MysqlConfig& mysql, bool renew) {
+// The source's history id as hex digits. `lost`: the id of a history that was lost, to be replaced by a new one. Another
+// host's writer may have done so already: its id stays.
+Result<std::string> read_history(const MysqlConfig& mysql, const std::string& lost) {
   Session session(mysql);
-  if (renew) {
+  if (!lost.empty()) {
+    const SqlValue id = SqlValue::of_text(lost);
+    std::uint64_t found = 0;
     DatabaseStatus status = session.connect();
-    if (!status) status = session.run("DELETE FROM `ringside`.`history`");
+    if (!status) {
+      status = session.execute("DELETE FROM `ringside`.`history` WHERE `id` = UNHEX(?)", {&id, 1}, found);
+    }
     if (!status) status = session.commit();
-    if (status) return Error{ErrorKind::kUnavailable, "a new history id cannot be written: " + status->message};
+    constexpr int kNoSuchDatabase = 1049;
+    constexpr int kNoSuchTable = 1146;
+    if (status && (status->number == kNoSuchDatabase || status->number == kNoSuchTable)) status.reset();
+    if (status)
+      return Error{ErrorKind::kUnavailable, "a new history id cannot be written: " + status->message};
   }
   RINGSIDE_ASSIGN(const HistoryId id, ensure_schema(session));
   std::string hex;
@@ -77,8 +87,8 @@ Result<void> run(const Arguments& arguments) {
 
   CommandTracker tracker;
   SchemaView schema;
-  Capture::Dependencies dependencies{&tracker, &schema,
-                                     [&config](bool renew) { return read_history(config.mysql, renew); }};
+  Capture::Dependencies dependencies{
+      &tracker, &schema, [&config](const std::string& lost) { return read_history(config.mysql, lost); }};
   Capture capture(config, std::move(ring_lock), std::move(dependencies));
   const CaptureStatusPage status(capture);
   CommandService service(config.mysql, config.writer, tracker);

@@ -1,27 +1,28 @@
 #include "writer/capture/capture.h"
 
 #include <fmt/format.h>
+#include <mariadb/mysqld_error.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <set>
+#include <exception>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/ring_files.h"
 #include "writer/source/checks.h"
-#include "writer/source/connection.h"
+#include "writer/source/schema.h"
 
 namespace ringside::writer {
 namespace {
 
-constexpr std::uint64_t kFirstRetryNs = 50'000'000;
 constexpr std::uint64_t kLastRetryNs = 5'000'000'000;
 constexpr std::uint64_t kRoomRetryNs = 200'000'000;
-constexpr unsigned kSnapshotAttempts = 200;  // to find one that is not behind the stream; each takes milliseconds
+constexpr std::uint64_t kFullRetryNs = 30'000'000'000;  // of a whole snapshot that did not fit
+constexpr std::uint64_t kPutOffNs = 2'000'000;  // versions without changes are put off no longer under load
 
 shm::PublisherOptions publisher_options(const Config& config) {
   shm::PublisherOptions options;
@@ -39,10 +40,19 @@ shm::PublisherOptions publisher_options(const Config& config) {
   return options;
 }
 
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+// Zeros where the text, which comes out of the ring, is none of ours.
 std::array<std::byte, 16> history_bytes(const std::string& hex) {
   std::array<std::byte, 16> bytes{};
   for (std::size_t i = 0; i < bytes.size() && 2 * i + 2 <= hex.size(); ++i) {
-    bytes[i] = static_cast<std::byte>(std::stoul(hex.substr(2 * i, 2), nullptr, 16));
+    const int high = hex_digit(hex[2 * i]);
+    const int low = hex_digit(hex[2 * i + 1]);
+    if (high < 0 || low < 0) return {};
+    bytes[i] = static_cast<std::byte>(high << 4 | low);
   }
   return bytes;
 }
@@ -62,18 +72,7 @@ void Capture::stop() {
   stopping_.store(true, std::memory_order_relaxed);
   const std::uint64_t one = 1;
   RINGSIDE_ASSERT(::write(stop_event_.get(), &one, sizeof one) == sizeof one);
-  const std::lock_guard lock(interrupt_mutex_);
-  if (interrupt_) interrupt_();
-}
-
-// What stop() interrupts from now on; nullptr: nothing, before `source` goes away.
-template <class Source>
-void Capture::set_interruptible(Source* source) {
-  const std::lock_guard lock(interrupt_mutex_);
-  interrupt_ = nullptr;
-  if (source == nullptr) return;
-  interrupt_ = [source] { source->interrupt(); };
-  if (stopping()) source->interrupt();
+  interrupter_.interrupt();
 }
 
 void Capture::wait(std::uint64_t ns) {
@@ -86,112 +85,216 @@ void Capture::wait(std::uint64_t ns) {
   }
 }
 
-// --------------------------------------------------------------------------------------------------- the main loop
+// ------------------------------------------------------------------------------------------------- the main loop
 
 Result<void> Capture::run() {
-  RINGSIDE_ASSIGN(std::unique_ptr<shm::Publisher> opened, shm::Publisher::open(publisher_options_, ring_lock_));
-  if (opened->is_fresh()) {
-    new_epoch_reason_ = opened->why_fresh();
-    fresh_ = std::move(opened);
-  } else {
-    publisher_ = std::move(opened);
-    log_info("continuing the ring", {{"version", publisher_->last_commit().version.value()},
-                                     {"gtid", publisher_->last_commit().gtid}});
-    history_ = publisher_->catalogue().history;
-    reload_quarantined_ = true;
-    make_applier();
-    publish_schema();
+  Result<void> ended;
+  try {
+    ended = run_until_stopped();
+  } catch (const std::exception& e) {
+    // Nothing that has not been published whole is seen by anybody; but this publisher is in the middle of something.
+    ended = Error{ErrorKind::kUnavailable,
+                  fmt::format("capture failed ({}): start the writer again, it goes on from the last version",
+                              e.what())};
   }
+  stream_.reset();
+  if (ended) {
+    set_state(shm::CaptureState::kStopped, "the writer was stopped");
+  } else {
+    log_error("capture has ended", {{"reason", ended.error().message}});
+    set_state(shm::CaptureState::kFailed, ended.error().message);
+  }
+  return ended;
+}
+
+Result<void> Capture::run_until_stopped() {
+  RINGSIDE_TRY(open_ring());
   std::uint64_t retry_ns = kFirstRetryNs;
   while (!stopping()) {
     const std::uint64_t began = monotonic_ns();
     const Result<void> ended = connect_once();
-    set_interruptible<BinlogStream>(nullptr);
     stream_.reset();
     if (stopping()) break;
-    if (!ended) {
-      if (ended.error().kind == ErrorKind::kInvalid || ended.error().kind == ErrorKind::kUnsupported) {
-        set_state(shm::CaptureState::kFailed, ended.error().message);
-        return ended;
-      }
-      log_warning("the source cannot be followed", {{"reason", ended.error().message}, {"retry_ms", retry_ns / 1'000'000}});
-      set_state(ended.error().kind == ErrorKind::kLimit ? shm::CaptureState::kFull : shm::CaptureState::kReconnecting,
-                ended.error().message);
-    }
     if (monotonic_ns() - began > kLastRetryNs) retry_ns = kFirstRetryNs;
+    if (!ended) {
+      const Error& error = ended.error();
+      if (error.kind == ErrorKind::kInvalid || error.kind == ErrorKind::kUnsupported) return ended;
+      const bool is_full = error.kind == ErrorKind::kLimit;
+      if (is_full) retry_ns = kFullRetryNs;
+      log_warning("the source cannot be followed",
+                  {{"reason", error.message}, {"retry_ms", retry_ns / 1'000'000}});
+      set_state(is_full ? shm::CaptureState::kFull : shm::CaptureState::kReconnecting, error.message);
+    }
     wait(retry_ns);
     retry_ns = std::min(2 * retry_ns, kLastRetryNs);
   }
-  set_state(shm::CaptureState::kStopped, "the writer was stopped");
+  return {};
+}
+
+// Finds the epoch in force, or begins one, unless that has been done or is about to be.
+Result<void> Capture::open_ring() {
+  if (publisher_ || !new_epoch_reason_.empty()) return {};
+  RINGSIDE_ASSIGN(std::unique_ptr<shm::Publisher> opened,
+                  shm::Publisher::open(publisher_options_, ring_lock_));
+  if (opened->is_fresh()) {
+    new_epoch_reason_ = opened->why_fresh();
+    fresh_ = std::move(opened);
+    return {};
+  }
+  publisher_ = std::move(opened);
+  log_info("continuing the ring", {{"version", publisher_->last_commit().version.value()},
+                                   {"gtid", publisher_->last_commit().gtid}});
+  history_ = publisher_->catalogue().history;
+  is_schema_unseen_ = true;
+  may_guess_position_ = true;
+  make_applier();
+  publish_schema();
   return {};
 }
 
 // One connection's life: checks, a new epoch if one is needed, the stream until it ends. An Error is for the log; it is
 // final when its kind is kInvalid (settings) or kUnsupported.
 Result<void> Capture::connect_once() {
-  {
-    RINGSIDE_ASSIGN(const std::unique_ptr<Connection> connection, Connection::open(config_.mysql, {}));
-    set_interruptible(connection.get());
-    const Result<std::vector<Problem>> problems = check_source(*connection, config_.mysql);
-    set_interruptible<Connection>(nullptr);
-    if (!problems) return problems.error();
-    if (!may_start(*problems)) {
-      return Error{ErrorKind::kInvalid, "the source does not allow exact capture:\n" + describe(*problems)};
-    }
-    for (const Problem& problem : *problems) {
-      if (has_warned_) break;
-      log_warning("a setting of the source is doubtful", {{"setting", problem.setting}, {"why", problem.why}});
-    }
-    has_warned_ = true;
-  }
+  RINGSIDE_TRY(open_ring());
+  RINGSIDE_TRY(look_at_source());
   if (!new_epoch_reason_.empty()) RINGSIDE_TRY(load_new_epoch());
+  RINGSIDE_TRY(open_stream());
+  RINGSIDE_TRY(follow());
+  return {};
+}
 
+// ------------------------------------------------------------------------------------------- is it still the same?
+
+Result<void> Capture::look_at_source() {
+  ConnectionOptions options;
+  options.interrupter = &interrupter_;
+  RINGSIDE_ASSIGN(const std::unique_ptr<Connection> connection, Connection::open(config_.mysql, options));
+  RINGSIDE_ASSIGN(const std::vector<Problem> problems, check_source(*connection, config_.mysql));
+  if (!may_start(problems)) {
+    return Error{ErrorKind::kInvalid, "the source does not allow exact capture:\n" + describe(problems)};
+  }
+  for (const Problem& problem : problems) {
+    if (has_warned_) break;
+    log_warning("a setting of the source is doubtful", {{"setting", problem.setting}, {"why", problem.why}});
+  }
+  has_warned_ = true;
+  if (new_epoch_reason_.empty()) RINGSIDE_TRY(compare_history(*connection));
+  if (new_epoch_reason_.empty() && is_schema_unseen_) RINGSIDE_TRY(compare_schema(*connection));
+  return {};
+}
+
+// What shows another history before any event does.
+Result<void> Capture::compare_history(Connection& connection) {
+  const shm::Catalogue& catalogue = publisher_->catalogue();
+  if (catalogue.database != config_.mysql.database) {
+    start_over(fmt::format("the ring holds the database {}, mysql.database is {}", catalogue.database,
+                           config_.mysql.database),
+               false);
+    return {};
+  }
+  std::string id;
+  const auto rows = connection.query("SELECT LOWER(HEX(`id`)) FROM `ringside`.`history` WHERE `only` = 1");
+  if (!rows) {
+    const unsigned number = connection.last_error().number;
+    if (number != ER_NO_SUCH_TABLE && number != ER_BAD_DB_ERROR) return rows.error();
+  } else if (rows->size() == 1) {
+    id = rows->front()[0].value_or("");
+  }
+  if (id != history_) {
+    start_over(
+        fmt::format("the source's history is {}, the ring's is {}", id.empty() ? "a new one" : id, history_),
+        false);
+    return {};
+  }
+  // A server that has gone back and now says nothing would let the stream wait for ever.
   const shm::LastCommit& last = publisher_->last_commit();
+  const Result<MariaDbGtid> ours = parse_mariadb_gtid(last.gtid);
+  if (!ours) return Error{ErrorKind::kCorrupt, "the ring's last GTID is none: " + ours.error().message};
+  RINGSIDE_ASSIGN(const SqlRow row, connection.query_row("SELECT @@GLOBAL.gtid_binlog_pos"));
+  RINGSIDE_ASSIGN(const std::vector<MariaDbGtid> position, parse_mariadb_gtid_list(row[0].value_or("")));
+  const bool has_it = std::any_of(position.begin(), position.end(), [&](const MariaDbGtid& gtid) {
+    return gtid.domain == ours->domain && gtid.sequence >= ours->sequence;
+  });
+  if (!has_it) {
+    start_over(fmt::format("the source is at '{}' and the ring at {}: the source has lost transactions "
+                           "(restored from a copy?)",
+                           row[0].value_or(""), last.gtid),
+               true);
+  }
+  return {};
+}
+
+// What was changed while no writer was there, or behind the binlog's back, or by our own configuration.
+Result<void> Capture::compare_schema(Connection& connection) {
+  RINGSIDE_ASSIGN(const std::vector<shm::Table> tables, read_schema(connection, config_.mysql));
+  Reloads differing;
+  std::set<std::string> existing;
+  for (const shm::Table& table : tables) {
+    existing.insert(table.name);
+    const shm::Table* live = publisher_->live_table(table.name);
+    const std::string* reason = publisher_->quarantine_reason(table.name);
+    const bool is_refused = table.state == shm::TableState::kQuarantined;
+    const bool is_same = is_refused ? reason != nullptr && *reason == table.reason
+                                    : live != nullptr && live->shape.columns == table.shape.columns &&
+                                          live->key == table.key && live->key_name == table.key_name;
+    if (!is_same) differing.names.insert(table.name);
+  }
+  for (const shm::Table& known : publisher_->catalogue().tables) {
+    if (!existing.contains(known.name)) differing.names.insert(known.name);
+  }
+  applier_->request_reloads(std::move(differing));
+  is_schema_unseen_ = false;
+  return {};
+}
+
+// -------------------------------------------------------------------------------------------------- the stream
+
+Result<void> Capture::open_stream() {
+  shm::LastCommit last = publisher_->last_commit();
   StreamOptions options;
   options.position = last.gtid_before.empty() ? last.gtid : last.gtid_before;
+  is_position_guessed_ = false;
+  if (last.gtid_before.empty()) {
+    RINGSIDE_ASSIGN(MariaDbGtid gtid, parse_mariadb_gtid(last.gtid));
+    is_position_guessed_ = may_guess_position_ && gtid.sequence > 1;
+    --gtid.sequence;
+    if (is_position_guessed_) options.position = to_string(gtid);
+    if (!is_position_guessed_) last.events_checksum = 0;  // it does not come again
+  }
   options.heartbeat = config_.writer.heartbeat;
   options.watchdog = config_.writer.watchdog;
+  options.interrupter = &interrupter_;
   if (publisher_->ring().server_id() == 0) {
     publisher_->ring().set_server_id(static_cast<std::uint32_t>(shm::random_nonzero()) | 1u);
   }
   options.server_id = static_cast<std::uint32_t>(publisher_->ring().server_id());
   RINGSIDE_ASSIGN(stream_, BinlogStream::open(config_.mysql, options));
-  set_interruptible(stream_.get());
   applier_->expect(last);
-  if (std::exchange(reload_quarantined_, false)) {
-    for (const shm::Table& table : publisher_->catalogue().tables) {
-      if (publisher_->quarantine_reason(table.name) != nullptr) applier_->request_reload(table.name);
-    }
-  }
   set_state(shm::CaptureState::kStreaming, {});
   log_info("following the binlog", {{"from", options.position}});
-
-  for (;;) {
-    RINGSIDE_ASSIGN(const Next next, follow());
-    if (next == Next::kStop || next == Next::kReconnect) return {};
-    RINGSIDE_ASSERT(next == Next::kNewEpoch);
-    return Error{ErrorKind::kUnavailable, "starting over: " + new_epoch_reason_};
-  }
+  return {};
 }
 
 // Follows the stream until something else has to be done.
 Result<Capture::Next> Capture::follow() {
   for (;;) {
     if (stopping()) return Next::kStop;
+    const std::uint64_t now = monotonic_ns();
+    const bool is_between = !applier_->is_inside_transaction();
     // A load may only begin between transactions, and when the last transaction that the ring has was found again.
-    if (!applier_->is_inside_transaction() && !applier_->has_pending() && !applier_->is_expecting()) {
-      std::set<std::string> names = applier_->take_reloads();
-      if (!names.empty()) {
-        RINGSIDE_TRY(reload(std::move(names)));
-        continue;
-      }
+    if (is_between && applier_->has_reloads() && !applier_->has_pending() && !applier_->is_expecting() &&
+        now >= next_reload_ns_) {
+      RINGSIDE_ASSIGN(const Next next, reload());
+      if (next != Next::kGoOn) return next;
+      continue;
     }
-    if (!applier_->is_inside_transaction() && applier_->has_put_off() && !stream_->data_is_waiting()) {
+    if (!applier_->has_put_off()) {
+      put_off_since_ns_ = now;
+    } else if (is_between && (now - put_off_since_ns_ >= kPutOffNs || !stream_->data_is_waiting())) {
       RINGSIDE_ASSIGN(const Next next, handle_outcome(applier_->flush()));
       if (next != Next::kGoOn) return next;
     }
-    const BinlogStream::Packet packet = stream_->read_packet(monotonic_ns() + kTickNs);
-    RINGSIDE_ASSIGN(const Next next, handle_packet(packet));
+    RINGSIDE_ASSIGN(const Next next, handle_packet(stream_->read_packet(now + kTickNs)));
     if (next != Next::kGoOn) return next;
     tick();
   }
@@ -226,10 +329,14 @@ Result<Capture::Next> Capture::handle_outcome(EventApplier::Outcome outcome) {
       return wait_for_room();
     case EventApplier::Outcome::kLater:
       return Error{ErrorKind::kUnavailable, applier_->reason()};
+    case EventApplier::Outcome::kReopen: {
+      Error error{ErrorKind::kUnavailable, applier_->reason()};
+      drop_publisher();
+      return error;
+    }
     case EventApplier::Outcome::kLostHistory:
-      new_epoch_reason_ = applier_->reason();
-      history_was_lost_ = true;
-      return Next::kNewEpoch;
+      start_over(applier_->reason(), true);
+      return Next::kReconnect;
     case EventApplier::Outcome::kFailed:
       return Error{ErrorKind::kUnsupported, applier_->reason()};
   }
@@ -266,9 +373,12 @@ Result<Capture::Next> Capture::stream_ended(bool in_order) {
   switch (stream_->failure()) {
     case StreamFailure::kPurged:
     case StreamFailure::kDiverged:
-      new_epoch_reason_ = error.message;
-      history_was_lost_ = stream_->failure() == StreamFailure::kDiverged;
-      return Next::kNewEpoch;
+      if (is_position_guessed_ && publisher_->last_commit().events_checksum == 0) {
+        may_guess_position_ = false;  // the snapshot's own position is known to be right
+        return Next::kReconnect;
+      }
+      start_over(error.message, stream_->failure() == StreamFailure::kDiverged);
+      return Next::kReconnect;
     case StreamFailure::kReplacedId:
       publisher_->ring().set_server_id(static_cast<std::uint32_t>(shm::random_nonzero()) | 1u);
       break;
@@ -280,144 +390,17 @@ Result<Capture::Next> Capture::stream_ended(bool in_order) {
   return Error{ErrorKind::kUnavailable, error.message};
 }
 
-// --------------------------------------------------------------------------------------------------------- loading
+void Capture::start_over(std::string reason, bool history_was_lost) {
+  log_warning("the ring has to be loaded anew", {{"reason", reason}});
+  set_state(shm::CaptureState::kReconnecting, "starting over: " + reason);
+  new_epoch_reason_ = std::move(reason);
+  history_was_lost_ = history_was_lost;
+}
 
-// A snapshot of everything into a new epoch, which then takes the place of the one in force, if there is one.
-Result<void> Capture::load_new_epoch() {
-  log_info("loading a new ring", {{"reason", new_epoch_reason_}});
-  set_state(shm::CaptureState::kStarting, "loading a snapshot: " + new_epoch_reason_);
-  RINGSIDE_ASSIGN(std::string history, dependencies_.history(history_was_lost_));
-  const std::uint64_t began = monotonic_ns();
-  RINGSIDE_ASSIGN(const std::unique_ptr<Snapshot> snapshot, Snapshot::open(config_.mysql, SnapshotOptions{}));
-  if (snapshot->version().value() == 0) {
-    return Error{ErrorKind::kUnavailable, "the source has no transaction yet: its binlog is empty"};
-  }
-  // Unless it is put in force, its files go away with the object.
-  std::unique_ptr<shm::Publisher> fresh = std::move(fresh_);
-  if (!fresh) {
-    RINGSIDE_ASSIGN(fresh, shm::Publisher::create(publisher_options_, ring_lock_));
-  }
-  fresh->describe(history, config_.mysql.database);
-  PendingSwitch loaded;
-  set_interruptible(snapshot.get());
-  const Result<void> filled = load_tables(*snapshot, *fresh, nullptr, loaded);
-  set_interruptible<Snapshot>(nullptr);
-  RINGSIDE_TRY(filled);
-  for (const TableId id : loaded.live) RINGSIDE_TRY(fresh->switch_to(id));
-  for (const auto& [name, reason] : loaded.quarantined) {
-    log_warning("a table is not served", {{"table", name}, {"reason", reason}});
-    RINGSIDE_TRY(fresh->quarantine(name, reason));
-  }
-  shm::Commit commit;
-  commit.gtid = snapshot->position();
-  RINGSIDE_TRY(fresh->commit(loaded.at, commit));
-  RINGSIDE_TRY(fresh->activate(publisher_.get()));
-
+// It has failed, and what it holds in memory is not to be relied on: the next connection opens the ring anew.
+void Capture::drop_publisher() {
   applier_.reset();
-  publisher_ = std::move(fresh);
-  history_ = std::move(history);
-  history_was_lost_ = false;
-  new_epoch_reason_.clear();
-  make_applier();
-  publish_schema();
-  const std::uint64_t took = monotonic_ns() - began;
-  const std::lock_guard lock(status_mutex_);
-  ++status_.snapshots;
-  status_.snapshot_ns = took;
-  status_.snapshot_rows = 0;
-  for (const shm::TableUsage& table : publisher_->usage()) status_.snapshot_rows += table.rows;
-  log_info("loaded a new ring", {{"rows", status_.snapshot_rows},
-                                 {"tables", loaded.live.size()},
-                                 {"version", loaded.at.value()},
-                                 {"took_ms", took / 1'000'000}});
-  return {};
-}
-
-// Loads the snapshot's tables (`only`: of these names) as new incarnations, and says what is to be switched when.
-Result<void> Capture::load_tables(Snapshot& snapshot, shm::Publisher& target, const std::set<std::string>* only,
-                                  PendingSwitch& loaded) {
-  loaded.at = snapshot.version();
-  for (const shm::Table& table : snapshot.tables()) {
-    if (only != nullptr && !only->contains(table.name)) continue;
-    if (table.state == shm::TableState::kQuarantined) {
-      target.new_table(table);
-      loaded.quarantined.emplace_back(table.name, table.reason);
-      continue;
-    }
-    RINGSIDE_TRY(fill_table(snapshot, target, table, loaded));
-  }
-  return {};
-}
-
-Result<void> Capture::fill_table(Snapshot& snapshot, shm::Publisher& target, const shm::Table& table,
-                                 PendingSwitch& loaded) {
-  const TableId id = target.new_table(table);
-  std::optional<Error> contradiction;
-  Result<TableRead> read = snapshot.read_table(table, [&](shm::RowBuilder& row) -> Result<void> {
-    tick();
-    Result<void> added = target.load_row(id, snapshot.version(), row);
-    if (!added && added.error().kind == ErrorKind::kCorrupt) contradiction = added.error();
-    return added;
-  });
-  if (read) {
-    const Result<void> ended = target.end_load();
-    if (!ended && ended.error().kind == ErrorKind::kCorrupt) contradiction = ended.error();
-    if (!ended && !contradiction) read = ended.error();
-  }
-  if (!contradiction && !read) {
-    RINGSIDE_TRY(target.abandon(id));
-    return read.error();
-  }
-  if (!contradiction && read->outcome == TableRead::Outcome::kComplete) {
-    loaded.live.push_back(id);
-    return {};
-  }
-  // kChanged: the DDL that changed it is in the stream behind the snapshot, and makes it be loaded anew.
-  const std::string reason = contradiction ? contradiction->message : read->reason;
-  RINGSIDE_TRY(target.abandon(id));
-  shm::Table refused = table;
-  refused.state = shm::TableState::kQuarantined;
-  refused.reason = reason;
-  target.new_table(std::move(refused));
-  loaded.quarantined.emplace_back(table.name, reason);
-  return {};
-}
-
-// Loads tables whose definition changed, beside what is served, and hands the switch to the applier.
-Result<void> Capture::reload(std::set<std::string> names) {
-  std::unique_ptr<Snapshot> snapshot;
-  // The stream can be ahead of what a read view shows: a snapshot behind it would lose rows.
-  for (unsigned attempt = 0; attempt < kSnapshotAttempts && !stopping(); ++attempt) {
-    RINGSIDE_ASSIGN(snapshot, Snapshot::open(config_.mysql, SnapshotOptions{}));
-    if (snapshot->version() >= applier_->newest()) break;
-    snapshot.reset();
-    wait(1'000'000);
-  }
-  for (const std::string& name : names) applier_->request_reload(name);  // until it has succeeded
-  if (!snapshot) return Error{ErrorKind::kUnavailable, "no snapshot could be opened that is as new as the stream"};
-  set_interruptible(snapshot.get());
-  PendingSwitch loaded;
-  const Result<void> filled = load_tables(*snapshot, *publisher_, &names, loaded);
-  set_interruptible(stream_.get());
-  if (!filled) {
-    for (const TableId id : loaded.live) RINGSIDE_TRY(publisher_->abandon(id));
-    return filled;
-  }
-  for (const std::string& name : names) {
-    const bool exists = std::any_of(snapshot->tables().begin(), snapshot->tables().end(),
-                                    [&](const shm::Table& table) { return table.name == name; });
-    if (!exists) loaded.dropped.push_back(name);
-  }
-  applier_->take_reloads();
-  {
-    const std::lock_guard lock(status_mutex_);
-    status_.table_loads += loaded.live.size();
-  }
-  log_info("loaded tables again", {{"tables", fmt::format("{}", fmt::join(names, ", "))}, {"version", loaded.at.value()}});
-  RINGSIDE_ASSIGN(const Next next, handle_outcome(applier_->set_pending(std::move(loaded))));
-  publish_schema();
-  if (next == Next::kGoOn || next == Next::kStop) return {};
-  return Error{ErrorKind::kUnavailable, applier_->reason()};
+  publisher_.reset();
 }
 
 void Capture::make_applier() {
@@ -441,6 +424,7 @@ void Capture::publish_schema() {
     if (publisher_->catalogue().find(table.name) == &table) schema->tables.push_back(table);
   }
   dependencies_.schema->set(std::move(schema));
+  schema_generation_ = publisher_->catalogue().generation;
 }
 
 void Capture::tick() {
@@ -450,7 +434,9 @@ void Capture::tick() {
   shm::RingWriter& ring = publisher_->ring();
   ring.beat(now);
   const std::size_t evicted = ring.check_readers(now);
-  if (evicted > 0) log_warning("evicted readers that held back the ring without getting on", {{"readers", evicted}});
+  if (evicted > 0)
+    log_warning("evicted readers that held back the ring without getting on", {{"readers", evicted}});
+  if (publisher_->catalogue().generation != schema_generation_) publish_schema();
   const std::lock_guard lock(status_mutex_);
   status_.epoch = ring.epoch();
   status_.version = publisher_->last_commit().version;
@@ -487,10 +473,13 @@ void Capture::set_state(shm::CaptureState state, std::string reason) {
       break;
   }
   dependencies_.tracker->set_stream_state(stream);
-  const std::lock_guard lock(status_mutex_);
-  status_.state = state;
-  status_.reason = std::move(reason);
+  {
+    const std::lock_guard lock(status_mutex_);
+    status_.state = state;
+    status_.reason = std::move(reason);
+  }
   next_tick_ns_ = 0;
+  tick();
 }
 
 CaptureStatus Capture::status() const {

@@ -7,11 +7,16 @@
 //          ▲            new epoch, then switch to it)                    │         between transactions
 //          └── pause while the ring is full ◄────────────────────────────┘
 //
+// Each connection first shows whether the source still has the history that the ring holds: its history's id, its newest
+// GTID, and the ring's last transaction, which has to come once more and be the same. A load that fails is tried again
+// while the stream goes on without the tables that wait for it.
+//
 // Threads: run() in one thread of its own; stop() and status() from any.
 // Ownership: owns publisher, connection and stream; borrows tracker and schema view.
 // Errors: run() returns when it was stopped, or with an Error that an operator must see to (settings that do not allow
-// exact capture, a ring of another writer). Everything that may pass is tried again.
-// Limits: retries wait 50 ms to 5 s, doubling.
+// exact capture, a ring of another writer, a failure of its own making). Everything that may pass is tried again.
+// Limits: retries wait 50 ms to 5 s, doubling; loads to 60 s, and so long when the ring has no room for one. stop() is
+// followed at once, but for a connection that is being established (5 s) and dependencies.history.
 #pragma once
 
 #include <atomic>
@@ -21,7 +26,9 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/config.h"
@@ -33,6 +40,7 @@
 #include "writer/commands/command_tracker.h"
 #include "writer/commands/schema_view.h"
 #include "writer/source/binlog_stream.h"
+#include "writer/source/connection.h"
 #include "writer/source/snapshot.h"
 
 namespace ringside::writer {
@@ -44,14 +52,14 @@ struct CaptureStatus {
   Epoch epoch;
   Version version;
   std::string gtid;
-  Version newest_seen;  // begun to arrive
+  Version newest_seen;                // begun to arrive
   std::uint64_t source_alive_ns = 0;  // CLOCK_MONOTONIC of the source's last sign of life
   ApplierCounters counters;
   std::map<std::string, std::uint64_t> reconnects;  // by reason
-  std::uint64_t snapshots = 0;       // whole ones, each a new epoch
-  std::uint64_t table_loads = 0;     // of tables whose definition changed
-  std::uint64_t snapshot_rows = 0;   // of the last whole snapshot
-  std::uint64_t snapshot_ns = 0;     // and how long it took
+  std::uint64_t snapshots = 0;                      // whole ones, each a new epoch
+  std::uint64_t table_loads = 0;                    // of tables whose definition changed
+  std::uint64_t snapshot_rows = 0;                  // of the last whole snapshot
+  std::uint64_t snapshot_ns = 0;                    // and how long it took
   std::uint64_t readers_evicted = 0;
   std::uint64_t spilled_bytes = 0;
   shm::RingUsage ring;
@@ -65,8 +73,9 @@ class Capture {
   struct Dependencies {
     CommandTracker* tracker = nullptr;
     SchemaView* schema = nullptr;
-    // The source's history id (16 bytes as 32 hex digits). `renew`: the history was lost, make a new one. May block.
-    std::function<Result<std::string>(bool renew)> history;
+    // The source's history id (16 bytes as 32 hex digits). `lost`: the id of a history that was lost, to be replaced by a
+    // new one if it is still the source's; empty: none. May block.
+    std::function<Result<std::string>(const std::string& lost)> history;
   };
 
   // `ring_lock`: from shm::lock_ring.
@@ -81,52 +90,81 @@ class Capture {
 
  private:
   static constexpr std::uint64_t kTickNs = 100'000'000;
+  static constexpr std::uint64_t kFirstRetryNs = 50'000'000;
 
-  enum class Next : std::uint8_t { kGoOn, kReconnect, kNewEpoch, kStop };
+  enum class Next : std::uint8_t { kGoOn, kReconnect, kStop };
 
+  // What a load has brought.
+  struct Loaded {
+    PendingSwitch change;
+    std::string position;            // GTID of change.at
+    std::set<std::string> existing;  // names of all chosen tables that the source has
+    std::set<std::string> again;     // changed while they were read
+    std::string reading;             // the table at hand, for errors
+  };
+
+  // capture.cc: connect, follow, report.
+  Result<void> run_until_stopped();
+  Result<void> open_ring();
   Result<void> connect_once();
-  Result<void> load_new_epoch();
-  Result<void> load_tables(Snapshot& snapshot, shm::Publisher& target, const std::set<std::string>* only,
-                           PendingSwitch& loaded);
-  Result<void> fill_table(Snapshot& snapshot, shm::Publisher& target, const shm::Table& table, PendingSwitch& loaded);
-  Result<void> reload(std::set<std::string> names);
+  Result<void> look_at_source();
+  Result<void> compare_history(Connection& connection);
+  Result<void> compare_schema(Connection& connection);
+  Result<void> open_stream();
   Result<Next> follow();
   Result<Next> handle_packet(const BinlogStream::Packet& packet);
   Result<Next> handle_outcome(EventApplier::Outcome outcome);
   Result<Next> wait_for_room();
   Result<Next> stream_ended(bool in_order);
+  void start_over(std::string reason, bool history_was_lost);
+  void drop_publisher();
   void make_applier();
   void publish_schema();
   void tick();
   void set_state(shm::CaptureState state, std::string reason);
   void wait(std::uint64_t ns);
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
-  template <class Source>
-  void set_interruptible(Source* source);
+
+  // capture_load.cc: snapshots into the ring.
+  Result<void> load_new_epoch();
+  Result<Next> reload();
+  Result<void> load(shm::Publisher& target, const Reloads& wanted, Version at_least, Loaded& loaded);
+  Result<std::unique_ptr<Snapshot>> open_snapshot(Version at_least);
+  Result<void> load_tables(Snapshot& snapshot, shm::Publisher& target, const Reloads& wanted,
+                           const std::map<std::string, std::string>& unreadable, Loaded& loaded);
+  Result<void> fill_table(Snapshot& snapshot, shm::Publisher& target, const shm::Table& table,
+                          Loaded& loaded);
+  Result<void> refuse_load(shm::Publisher& target, shm::Table table, std::string reason, Loaded& loaded);
 
   Config config_;
   UniqueFd ring_lock_;
   Dependencies dependencies_;
   shm::PublisherOptions publisher_options_;
+  Interrupter interrupter_;  // of all connections below
 
   // Owned by run()'s thread.
   std::unique_ptr<shm::Publisher> publisher_;  // the epoch in force; null before the first
   std::unique_ptr<shm::Publisher> fresh_;      // an epoch that open() made, to be loaded
-  std::unique_ptr<EventApplier> applier_;
+  std::unique_ptr<EventApplier> applier_;      // over publisher_
   std::unique_ptr<BinlogStream> stream_;
-  std::string history_;
+  std::string history_;           // of publisher_
   std::string new_epoch_reason_;  // not empty: the next connection loads a new epoch
   bool history_was_lost_ = false;
   bool has_warned_ = false;
-  bool reload_quarantined_ = false;
+  bool is_schema_unseen_ = true;  // whether the tables are still those of the ring
+  // The ring does not know which transaction came before its first one. One with the number before is tried.
+  bool may_guess_position_ = true;
+  bool is_position_guessed_ = false;
+  std::uint64_t reload_retry_ns_ = kFirstRetryNs;
+  std::uint64_t next_reload_ns_ = 0;
+  std::uint64_t put_off_since_ns_ = 0;
   std::uint64_t next_tick_ns_ = 0;
   std::uint64_t alive_ns_ = 0;
+  std::uint64_t schema_generation_ = 0;  // of the catalogue, as published
 
   // stop(): a flag for run(), and what it may be blocked in.
   std::atomic<bool> stopping_{false};
   UniqueFd stop_event_;  // eventfd, readable once stopping
-  std::mutex interrupt_mutex_;
-  std::function<void()> interrupt_;  // under interrupt_mutex_
 
   mutable std::mutex status_mutex_;
   CaptureStatus status_;  // under status_mutex_

@@ -112,6 +112,7 @@ Result<std::unique_ptr<BinlogStream>> BinlogStream::open(const MysqlConfig& conf
   session.connect_timeout = options.connect_timeout;
   // Inside one packet the library waits for itself: it gives up after the same silence.
   session.read_timeout = options.watchdog;
+  session.interrupter = options.interrupter;
   RINGSIDE_ASSIGN(auto connection, Connection::open(config, session));
   std::unique_ptr<BinlogStream> stream(new BinlogStream(std::move(connection), options));
   RINGSIDE_TRY(stream->request(options));

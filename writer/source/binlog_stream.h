@@ -51,6 +51,7 @@ struct StreamOptions {
   std::chrono::milliseconds heartbeat{1'000};
   std::chrono::milliseconds watchdog{5'000};
   std::chrono::milliseconds connect_timeout{5'000};
+  Interrupter* interrupter = nullptr;
 };
 
 class BinlogStream {

@@ -81,12 +81,30 @@ bool SqlError::is_lost_connection() const {
          number == CR_CONNECTION_ERROR || number == CR_CONN_HOST_ERROR;
 }
 
+void Interrupter::interrupt() {
+  const std::lock_guard lock(mutex_);
+  is_interrupted_ = true;
+  for (Connection* connection : connections_) connection->interrupt();
+}
+
+void Interrupter::add(Connection& connection) {
+  const std::lock_guard lock(mutex_);
+  connections_.insert(&connection);
+  if (is_interrupted_) connection.interrupt();
+}
+
+void Interrupter::remove(Connection& connection) {
+  const std::lock_guard lock(mutex_);
+  connections_.erase(&connection);
+}
+
 void Connection::Close::operator()(st_mysql* mysql) const {
   mysql_close(mysql);
 }
 
 // An unread result would otherwise be drained to its end, however long: closing must not wait for the server.
 Connection::~Connection() {
+  if (interrupter_ != nullptr) interrupter_->remove(*this);
   if (mysql_ != nullptr && mysql_->status != MYSQL_STATUS_READY) interrupt();
 }
 
@@ -118,6 +136,10 @@ Result<void> Connection::connect(const MysqlConfig& config, const ConnectionOpti
   if (!socket_) {
     return Error{ErrorKind::kIo, fmt::format("the database connection's socket cannot be duplicated: {}",
                                              std::strerror(errno))};
+  }
+  if (options.interrupter != nullptr) {
+    interrupter_ = options.interrupter;
+    interrupter_->add(*this);
   }
   RINGSIDE_TRY(check_encryption(config));
   RINGSIDE_ASSIGN(server_, parse_server_version(mysql_get_server_info(mysql_.get())));

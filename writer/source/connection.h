@@ -18,7 +18,9 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,11 +36,33 @@ namespace ringside::writer {
 
 inline constexpr std::size_t kMaxStoredRows = 4'000'000;
 
+class Connection;
+
+// Ends whatever connections are blocked in, wherever they were opened: for an owner that must be able to stop at any
+// moment. Given to each by its options; a connection takes itself out when it goes.
+//
+// Threads: any. Must outlive its connections.
+class Interrupter {
+ public:
+  // Interrupts all of them, and every later one as soon as it is connected.
+  void interrupt();
+
+ private:
+  friend class Connection;
+  void add(Connection& connection);
+  void remove(Connection& connection);
+
+  std::mutex mutex_;
+  std::set<Connection*> connections_;  // under mutex_
+  bool is_interrupted_ = false;        // under mutex_
+};
+
 struct ConnectionOptions {
   std::chrono::milliseconds connect_timeout{5'000};
   std::chrono::milliseconds read_timeout{60'000};  // of silence while an answer is awaited
   std::chrono::milliseconds write_timeout{30'000};
   bool raw_text = false;  // results in each column's own bytes
+  Interrupter* interrupter = nullptr;
 };
 
 // What the server, or the library in its place, said. Numbers from 2000 to 2999 are the library's.
@@ -108,6 +132,7 @@ class Connection {
   bool encrypted_ = false;
   // Set by any thread, read by the owner; orders nothing: the shutdown of the socket is what wakes.
   std::atomic<bool> interrupted_{false};
+  Interrupter* interrupter_ = nullptr;  // that has this connection in its set
 };
 
 }  // namespace ringside::writer
