@@ -7,10 +7,11 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <exception>
 #include <string>
 #include <thread>
+
+#include <CLI/CLI.hpp>
 
 #include "base/config.h"
 #include "base/log.h"
@@ -25,6 +26,19 @@
 namespace ringside::writer {
 namespace {
 
+constexpr const char* kPurpose =
+    R"(Keeps the ring in shared memory equal to a MariaDB database, and takes commands for
+that database over HTTP. One a ring; it may be stopped and started at any time.
+Replicas (ringside-replica) answer queries from the ring.)";
+constexpr const char* kMore =
+    R"(The server's settings and privileges are checked first; what is wrong is named with
+the SQL that mends it. RINGSIDE_MYSQL_PASSWORD is the password when the configuration
+has none. SIGTERM, SIGINT: commands under way are finished, the ring stays.
+
+Exit codes: 0 ended as asked; 1 cannot go on, the last line of the log says why;
+2 log format or level unknown; above 100 wrong command line.
+Settings, metrics, runbook: docs/operating.md. Commands: docs/http.md.)";
+
 struct Arguments {
   std::string config;
   std::string log_format = "text";
@@ -38,7 +52,8 @@ Result<std::string> read_history(const MysqlConfig& mysql, bool renew) {
     DatabaseStatus status = session.connect();
     if (!status) status = session.run("DELETE FROM `ringside`.`history`");
     if (!status) status = session.commit();
-    if (status) return Error{ErrorKind::kUnavailable, "a new history id cannot be written: " + status->message};
+    if (status)
+      return Error{ErrorKind::kUnavailable, "a new history id cannot be written: " + status->message};
   }
   RINGSIDE_ASSIGN(const HistoryId id, ensure_schema(session));
   std::string hex;
@@ -106,12 +121,20 @@ Result<void> run(const Arguments& arguments) {
 
 int main(int argc, char** argv) {
   ringside::writer::Arguments arguments;
-  CLI::App app{"Commits commands to MySQL or MariaDB and keeps the ring in shared memory equal to it."};
+  CLI::App app{ringside::writer::kPurpose};
   app.name("ringside-writer");
+  app.footer(ringside::writer::kMore);
   app.set_version_flag("--version", "ringside-writer " RINGSIDE_VERSION);
-  app.add_option("--config", arguments.config, "The configuration file (TOML)")->required();
-  app.add_option("--log-format", arguments.log_format, "text or json")->capture_default_str();
-  app.add_option("--log-level", arguments.log_level, "debug, info, warning or error")->capture_default_str();
+  app.add_option("--config", arguments.config, "The configuration file (TOML)")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--log-format", arguments.log_format, "Of standard error: text or json")
+      ->capture_default_str()
+      ->type_name("FORMAT");
+  app.add_option("--log-level", arguments.log_level,
+                 "The least that is logged: debug, info, warning or error")
+      ->capture_default_str()
+      ->type_name("LEVEL");
   CLI11_PARSE(app, argc, argv);
 
   const auto format = ringside::parse_log_format(arguments.log_format);
