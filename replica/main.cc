@@ -18,6 +18,18 @@
 namespace ringside::replica {
 namespace {
 
+constexpr const char* kPurpose =
+    R"(Answers HTTP/JSON queries from the ring that a ringside-writer keeps on this host.
+Needs no database. Up to 64 share a ring and a port: one for each core that answers.)";
+constexpr const char* kMore =
+    R"(It listens while it can answer; the admin port (replica.admin_port + index, with
+/status, /readyz, /metrics) is there from the beginning. SIGTERM, SIGINT: answers what
+is in flight and ends; a second one ends it at once.
+
+Exit codes: 0 ended as asked; 1 cannot go on, the last line of the log says why;
+above 100 wrong command line.
+Settings, metrics, runbook: docs/operating.md. Questions: docs/http.md.)";
+
 struct Arguments {
   std::string config;
   unsigned index = 0;
@@ -72,12 +84,22 @@ Result<void> run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   using namespace ringside;
   replica::Arguments arguments;
-  CLI::App app("Serves the rows of a Ringside ring over HTTP.", "ringside-replica");
-  app.add_option("--config", arguments.config, "The configuration file")->required();
-  app.add_option("--index", arguments.index, "Which of the host's replicas this is, from 0 on")
+  CLI::App app(replica::kPurpose, "ringside-replica");
+  app.footer(replica::kMore);
+  app.add_option("--config", arguments.config, "The configuration file (TOML), the writer's")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--index", arguments.index,
+                 "Which of the host's replicas this is: chooses the admin port and fills {index}")
+      ->capture_default_str()
       ->check(CLI::Range(0u, 63u));
-  app.add_option("--log-format", arguments.log_format, "text or json")->capture_default_str();
-  app.add_option("--log-level", arguments.log_level, "debug, info, warning or error")->capture_default_str();
+  app.add_option("--log-format", arguments.log_format, "Of standard error: text or json")
+      ->capture_default_str()
+      ->type_name("FORMAT");
+  app.add_option("--log-level", arguments.log_level,
+                 "The least that is logged: debug, info, warning or error")
+      ->capture_default_str()
+      ->type_name("LEVEL");
   app.set_version_flag("--version", "ringside-replica " + std::string(replica::kProgramVersion));
   CLI11_PARSE(app, argc, argv);
   try {

@@ -26,6 +26,19 @@
 namespace ringside::writer {
 namespace {
 
+constexpr const char* kPurpose =
+    R"(Keeps the ring in shared memory equal to a MariaDB database, and takes commands for
+that database over HTTP. One a ring; it may be stopped and started at any time.
+Replicas (ringside-replica) answer queries from the ring.)";
+constexpr const char* kMore =
+    R"(The server's settings and privileges are checked first; what is wrong is named with
+the SQL that mends it. RINGSIDE_MYSQL_PASSWORD is the password when the configuration
+has none. SIGTERM, SIGINT: commands under way are finished, the ring stays.
+
+Exit codes: 0 ended as asked; 1 cannot go on, the last line of the log says why;
+2 log format or level unknown; above 100 wrong command line.
+Settings, metrics, runbook: docs/operating.md. Commands: docs/http.md.)";
+
 struct Arguments {
   std::string config;
   std::string log_format = "text";
@@ -116,12 +129,20 @@ Result<void> run(const Arguments& arguments) {
 
 int main(int argc, char** argv) {
   ringside::writer::Arguments arguments;
-  CLI::App app{"Commits commands to MySQL or MariaDB and keeps the ring in shared memory equal to it."};
+  CLI::App app{ringside::writer::kPurpose};
   app.name("ringside-writer");
+  app.footer(ringside::writer::kMore);
   app.set_version_flag("--version", "ringside-writer " RINGSIDE_VERSION);
-  app.add_option("--config", arguments.config, "The configuration file (TOML)")->required();
-  app.add_option("--log-format", arguments.log_format, "text or json")->capture_default_str();
-  app.add_option("--log-level", arguments.log_level, "debug, info, warning or error")->capture_default_str();
+  app.add_option("--config", arguments.config, "The configuration file (TOML)")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--log-format", arguments.log_format, "Of standard error: text or json")
+      ->capture_default_str()
+      ->type_name("FORMAT");
+  app.add_option("--log-level", arguments.log_level,
+                 "The least that is logged: debug, info, warning or error")
+      ->capture_default_str()
+      ->type_name("LEVEL");
   CLI11_PARSE(app, argc, argv);
 
   const auto format = ringside::parse_log_format(arguments.log_format);
