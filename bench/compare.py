@@ -259,7 +259,7 @@ def run(options):
     print(markdown(record))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.with_name(options.out.name + ".json").write_text(json.dumps(record, indent=1) + "\n")
+        options.out.with_name(options.out.name + ".json").write_text(machine.as_json(record))
         options.out.with_name(options.out.name + ".md").write_text(markdown(record))
 
 

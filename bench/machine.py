@@ -4,9 +4,11 @@ Python's standard library alone. Used by compare.py and restart.py.
 """
 
 import datetime
+import json
 import os
 import pathlib
 import platform
+import re
 import subprocess
 
 
@@ -57,6 +59,13 @@ def describe(program):
         "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") not in ("", "unknown"),
         "load_average_before": os.getloadavg()[0],
     }
+
+
+def as_json(record):
+    """A record's text. Where the checkout and temporary files lay on that machine is of no interest to anybody."""
+    root = str(pathlib.Path(__file__).resolve().parent.parent) + "/"
+    text = json.dumps(record, indent=1).replace(root, "")
+    return re.sub(r"/tmp/[^/\s\"]+/", "", text) + "\n"
 
 
 def lines(about):

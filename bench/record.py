@@ -181,9 +181,9 @@ def visible(setup):
     print(text)
     (setup.options.out / "visible.md").write_text(text)
     (setup.options.out / "visible.json").write_text(
-        json.dumps({"machine": about, "commits": setup.options.commits,
-                    "rounds": [{"replica": replica, "client": reader, "runs": runs}
-                               for (replica, reader), runs in rounds.items()]}, indent=1) + "\n")
+        machine.as_json({"machine": about, "commits": setup.options.commits,
+                         "rounds": [{"replica": replica, "client": reader, "runs": runs}
+                                    for (replica, reader), runs in rounds.items()]}))
 
 
 def join(setup):

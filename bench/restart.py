@@ -15,7 +15,6 @@ Python's standard library alone.
 """
 
 import argparse
-import json
 import pathlib
 import re
 import shlex
@@ -183,7 +182,7 @@ def main():
         print(markdown(record))
         if options.out:
             options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.with_name(options.out.name + ".json").write_text(json.dumps(record, indent=1) + "\n")
+            options.out.with_name(options.out.name + ".json").write_text(machine.as_json(record))
             options.out.with_name(options.out.name + ".md").write_text(markdown(record))
     except (Failed, OSError) as problem:
         print(f"restart.py: {problem}", file=sys.stderr)
