@@ -18,10 +18,9 @@
 #include "shm/ring_writer.h"
 #include "writer/capture/capture.h"
 #include "writer/capture/capture_status.h"
-#include "writer/commands/bookkeeping.h"
+#include "writer/capture/history.h"
 #include "writer/commands/command_service.h"
 #include "writer/commands/http_server.h"
-#include "writer/commands/session.h"
 
 namespace ringside::writer {
 namespace {
@@ -44,30 +43,6 @@ struct Arguments {
   std::string log_format = "text";
   std::string log_level = "info";
 };
-
-// The source's history id as hex digits. `lost`: the id of a history that was lost, to be replaced by a new one. Another
-// host's writer may have done so already: its id stays.
-Result<std::string> read_history(const MysqlConfig& mysql, const std::string& lost) {
-  Session session(mysql);
-  if (!lost.empty()) {
-    const SqlValue id = SqlValue::of_text(lost);
-    std::uint64_t found = 0;
-    DatabaseStatus status = session.connect();
-    if (!status) {
-      status = session.execute("DELETE FROM `ringside`.`history` WHERE `id` = UNHEX(?)", {&id, 1}, found);
-    }
-    if (!status) status = session.commit();
-    constexpr int kNoSuchDatabase = 1049;
-    constexpr int kNoSuchTable = 1146;
-    if (status && (status->number == kNoSuchDatabase || status->number == kNoSuchTable)) status.reset();
-    if (status)
-      return Error{ErrorKind::kUnavailable, "a new history id cannot be written: " + status->message};
-  }
-  RINGSIDE_ASSIGN(const HistoryId id, ensure_schema(session));
-  std::string hex;
-  for (const std::byte byte : id) hex += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
-  return hex;
-}
 
 // Blocks SIGTERM and SIGINT in this thread and all it starts, and returns a descriptor that reads them.
 UniqueFd block_signals() {
@@ -101,7 +76,7 @@ Result<void> run(const Arguments& arguments) {
   CommandTracker tracker;
   SchemaView schema;
   Capture::Dependencies dependencies{
-      &tracker, &schema, [&config](const std::string& lost) { return read_history(config.mysql, lost); }};
+      &tracker, &schema, [&config](const std::string& lost) { return source_history(config.mysql, lost); }};
   Capture capture(config, std::move(ring_lock), std::move(dependencies));
   const CaptureStatusPage status(capture);
   CommandService service(config.mysql, config.writer, tracker);

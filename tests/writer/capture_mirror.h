@@ -29,7 +29,7 @@ class CaptureMirror {
   bool follow() {
     if (reader_ && reader_->is_superseded()) {
       ++superseded;
-      reset();
+      detach();
     }
     if (!reader_ && !attach()) return false;
     shm::Record record;
@@ -38,6 +38,18 @@ class CaptureMirror {
     EXPECT_EQ(step, shm::Step::kCaughtUp);
     reader_->set_reclaim_position(reader_->position());
     return step == shm::Step::kCaughtUp;
+  }
+
+  // As a replica that is killed.
+  void detach() {
+    reader_.reset();
+    rows_.clear();
+    live.clear();
+    quarantined.clear();
+    versions.clear();
+    refused_at.clear();
+    version = 0;
+    gtid.clear();
   }
 
   // The rows served under that name; nullptr when there are none to serve.
@@ -64,7 +76,6 @@ class CaptureMirror {
     return all;
   }
   std::uint64_t epoch() const { return reader_ ? reader_->epoch().value() : 0; }
-  shm::RingReader& reader() { return *reader_; }
 
   std::map<std::string, std::uint32_t> live;
   std::map<std::string, std::string> quarantined;
@@ -83,16 +94,6 @@ class CaptureMirror {
     if (!(*attached)->join()) return false;
     reader_ = std::move(*attached);
     return true;
-  }
-  void reset() {
-    reader_.reset();
-    rows_.clear();
-    live.clear();
-    quarantined.clear();
-    versions.clear();
-    refused_at.clear();
-    version = 0;
-    gtid.clear();
   }
 
   void apply(const shm::Record& record) {

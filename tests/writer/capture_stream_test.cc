@@ -1,0 +1,496 @@
+// Capture against a real server: snapshot and stream, lost connections, lost histories, no room.
+#include <filesystem>
+#include <fstream>
+
+#include "tests/support/stalling_proxy.h"
+#include "tests/writer/capture_fixture.h"
+#include "writer/source/binlog_stream.h"
+
+namespace ringside::writer {
+namespace {
+
+using ::testing::AllOf;
+using testing::CaptureFixture;
+using testing::CaptureMirror;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::MariadbServer;
+using ::testing::Not;
+using testing::OtherSession;
+
+class CaptureStream : public CaptureFixture {
+ protected:
+  void SetUp() override {
+    CaptureFixture::SetUp();
+    server_.sql_all(
+        {"CREATE TABLE a (id INT PRIMARY KEY, v INT)", "CREATE TABLE b (id INT PRIMARY KEY, v INT)"});
+  }
+  void insert(int from, int to) {
+    for (int id = from; id <= to; ++id) {
+      server_.sql("INSERT INTO a VALUES (" + std::to_string(id) + ", 0)");
+    }
+  }
+};
+
+// Money moves between two tables; at every version the ring's total must be the same.
+TEST_F(CaptureStream, SnapshotAndStreamAreExactUnderConcurrentWriters) {
+  constexpr int kAccounts = 20;
+  constexpr long kTotal = 2 * kAccounts * 100;
+  for (int id = 1; id <= kAccounts; ++id) {
+    server_.sql_all({"INSERT INTO a VALUES (" + std::to_string(id) + ", 100)",
+                     "INSERT INTO b VALUES (" + std::to_string(id) + ", 100)"});
+  }
+  std::size_t checked = 0;
+  mirror_.on_commit = [&](const CaptureMirror& mirror) {
+    if (mirror.table("a") == nullptr || mirror.table("b") == nullptr) return;
+    long total = 0;
+    for (const char* name : {"a", "b"}) {
+      for (const auto& [key, values] : *mirror.table(name)) total += std::stol(values[1]);
+    }
+    EXPECT_EQ(total, kTotal) << "at version " << mirror.version;
+    ++checked;
+  };
+  std::atomic<bool> ends{false};
+  std::vector<std::thread> writers;
+  for (int writer = 0; writer < 3; ++writer) {
+    writers.emplace_back([&, writer] {
+      OtherSession session(server_.config("shop"));
+      for (int i = 0; i < 4000 && !ends.load(std::memory_order_relaxed); ++i) {
+        const std::string from = std::to_string(1 + (i * 7 + writer) % kAccounts);
+        const std::string to = std::to_string(1 + (i * 3 + 5 * writer) % kAccounts);
+        const std::string amount = std::to_string(1 + i % 5);
+        // Deadlocks are rolled back by the server, and are no transaction.
+        if (!session.run("BEGIN") || !session.run("UPDATE a SET v = v - " + amount + " WHERE id = " + from) ||
+            !session.run("UPDATE b SET v = v + " + amount + " WHERE id = " + to) || !session.run("COMMIT")) {
+          session.run("ROLLBACK");
+        }
+      }
+    });
+  }
+  start();
+  EXPECT_TRUE(until([&] { return checked >= 200; }));
+  ends.store(true, std::memory_order_relaxed);
+  for (std::thread& writer : writers) writer.join();
+  expect_equal_version();
+  expect_equal_pairs("a");
+  expect_equal_pairs("b");
+  EXPECT_EQ(status().snapshots, 1u);
+  EXPECT_TRUE(mirror_.quarantined.empty());
+}
+
+TEST_F(CaptureStream, NothingIsLostWhenTheServerStopsOrCrashesWhileWriting) {
+  start_and_load();
+  const std::uint64_t epoch = mirror_.epoch();
+  std::atomic<bool> ends{false};
+  std::atomic<int> written{0};
+  std::thread writer([&] {
+    OtherSession session(server_.config("shop"));
+    for (int id = 1; !ends.load(std::memory_order_relaxed); ++id) {
+      if (session.run("INSERT INTO a VALUES (" + std::to_string(id) + ", " + std::to_string(id) + ")"))
+        ++written;
+    }
+  });
+  for (int round = 0; round < 3; ++round) {
+    const int before = written.load();
+    EXPECT_TRUE(until([&] { return written.load() > before + 20; }));
+    round == 1 ? server_.stop() : server_.kill();
+    server_.start();
+  }
+  const int before = written.load();
+  EXPECT_TRUE(until([&] { return written.load() > before + 20; }));
+  ends.store(true);
+  writer.join();
+  expect_equal_version();
+  expect_equal_pairs("a");
+  EXPECT_EQ(mirror_.epoch(), epoch);
+  EXPECT_EQ(status().snapshots, 1u);
+  EXPECT_FALSE(status().reconnects.empty());
+  EXPECT_TRUE(mirror_.quarantined.empty());
+}
+
+TEST_F(CaptureStream, AConnectionThatStallsIsNoticedAndReplaced) {
+  const std::string path = server_.directory() / "proxy";
+  auto proxy = std::make_unique<ringside::testing::StallingProxy>(path, server_.socket());
+  config_.mysql.socket = path;
+  config_.writer.watchdog = std::chrono::milliseconds(500);
+  start_and_load();
+  proxy->stall();
+  insert(1, 1);
+  EXPECT_TRUE(
+      until_status([](const CaptureStatus& s) { return s.reconnects.contains("half-dead connection"); }));
+  EXPECT_TRUE(
+      until_status([](const CaptureStatus& s) { return s.state == shm::CaptureState::kReconnecting; }));
+  EXPECT_THAT(status().reason, HasSubstr("writer.watchdog"));
+  proxy.reset();
+  proxy = std::make_unique<ringside::testing::StallingProxy>(path, server_.socket());
+  expect_equal_version();
+  expect_equal_pairs("a");
+  EXPECT_EQ(status().snapshots, 1u);
+}
+
+// In mid-snapshot, and while the source says nothing at all.
+TEST_F(CaptureStream, StopsWhateverItIsBlockedIn) {
+  server_.sql("CREATE TABLE big (id INT PRIMARY KEY, t TEXT)");
+  server_.sql("INSERT INTO big SELECT seq, REPEAT('x', 1000) FROM seq_1_to_3000");
+  const std::string path = server_.directory() / "proxy";
+  {
+    ringside::testing::StallingProxy proxy(path, server_.socket());
+    config_.mysql.socket = path;
+    history_ = [this](const std::string& lost) { return source_history(server_.config("shop"), lost); };
+    proxy.stall_after(1'500'000);
+    start();
+    // Wherever it is then: mostly in the table's rows, of which it has got half.
+    EXPECT_TRUE(until([&] { return status().reason.starts_with("loading a snapshot"); }));
+    EXPECT_TRUE(stop()) << ended_.error().message;
+  }
+  config_.mysql.socket = server_.socket();
+  start_and_load();
+  EXPECT_EQ(mirror_.lines("big").size(), 3000u);
+  server_.freeze();
+  EXPECT_TRUE(stop());
+  server_.thaw();
+}
+
+// --- restarts
+
+TEST_F(CaptureStream, AWriterStartedAgainGoesOnWithoutASnapshot) {
+  insert(1, 5);
+  start_and_load();
+  insert(6, 10);
+  expect_equal_version();
+  const std::uint64_t epoch = mirror_.epoch();
+  const std::string history = history_id();
+  ASSERT_TRUE(stop());
+  insert(11, 15);
+  server_.sql("UPDATE a SET v = 7 WHERE id < 4");
+  start();
+  expect_equal_version();
+  expect_equal_pairs("a");
+  EXPECT_EQ(status().snapshots, 0u);
+  EXPECT_EQ(status().table_loads, 0u);
+  EXPECT_EQ(mirror_.epoch(), epoch);
+  EXPECT_EQ(history_id(), history);
+}
+
+TEST_F(CaptureStream, ARestartBeforeTheFirstTransactionGoesOnToo) {
+  insert(1, 5);
+  start_and_load();
+  const std::uint64_t epoch = mirror_.epoch();
+  ASSERT_TRUE(stop());
+  start();
+  EXPECT_TRUE(until_status([](const CaptureStatus& s) { return s.state == shm::CaptureState::kStreaming; }));
+  insert(6, 7);
+  expect_equal_version();
+  expect_equal_pairs("a");
+  EXPECT_EQ(status().snapshots, 0u);
+  EXPECT_EQ(mirror_.epoch(), epoch);
+}
+
+TEST_F(CaptureStream, TablesChangedWhileNobodyLookedAreFound) {
+  server_.sql("CREATE TABLE c (id INT PRIMARY KEY, v INT)");
+  config_.mysql.exclude = {"b"};
+  start_and_load();
+  EXPECT_EQ(mirror_.table("b"), nullptr);
+  ASSERT_TRUE(stop());
+  // Behind the binlog's back, and by the configuration.
+  server_.sql_all({"SET sql_log_bin = 0", "ALTER TABLE a ADD COLUMN w INT DEFAULT 5",
+                   "INSERT INTO a VALUES (1, 1, 1)", "SET sql_log_bin = 1", "INSERT INTO b VALUES (3, 4)"});
+  config_.mysql.exclude = {"c"};
+  start();
+  expect_equal("a", "SELECT CONCAT_WS('\t', id, v, w)");
+  expect_equal_pairs("b");
+  EXPECT_TRUE(until([&] { return mirror_.table("c") == nullptr && !mirror_.quarantined.contains("c"); }));
+  EXPECT_EQ(status().snapshots, 0u);
+  server_.sql("INSERT INTO a VALUES (2, 2, 2)");
+  expect_equal("a", "SELECT CONCAT_WS('\t', id, v, w)");
+}
+
+TEST_F(CaptureStream, AnotherDatabaseIsAnotherRing) {
+  start_and_load();
+  ASSERT_TRUE(stop());
+  server_.sql_all({"CREATE DATABASE other", "CREATE TABLE other.a (id INT PRIMARY KEY, v INT)"});
+  config_.mysql.database = "other";
+  start();
+  EXPECT_TRUE(until_status([](const CaptureStatus& s) { return s.snapshots == 1; }));
+  EXPECT_TRUE(until([&] { return mirror_.live.size() == 1; }));
+}
+
+// --- lost histories
+
+class CaptureHistory : public CaptureStream {
+ protected:
+  // A copy of the server as it is now.
+  void save() {
+    server_.stop();
+    std::filesystem::copy(server_.data_directory(), server_.directory() / "saved",
+                          std::filesystem::copy_options::recursive);
+    server_.start();
+    server_.sql("USE shop");
+  }
+  void restore() {
+    server_.kill();
+    std::filesystem::remove_all(server_.data_directory());
+    std::filesystem::rename(server_.directory() / "saved", server_.data_directory());
+    server_.start();
+    server_.sql("USE shop");
+  }
+  void expect_new_history(std::uint64_t old_epoch, const std::string& old_history) {
+    EXPECT_TRUE(until([&] { return mirror_.epoch() != 0 && mirror_.epoch() != old_epoch; }));
+    expect_equal_version();
+    expect_equal_pairs("a");
+    EXPECT_EQ(mirror_.superseded, 1) << "readers of the old epoch are told";
+    EXPECT_TRUE(until_status([](const CaptureStatus& s) { return s.snapshots == 1; }));
+    EXPECT_NE(history_id(), old_history);
+  }
+};
+
+TEST_F(CaptureHistory, OtherTransactionsUnderTheSameGtidsAreNoticed) {
+  insert(1, 3);
+  start_and_load();
+  save();
+  insert(4, 6);
+  expect_equal_version();
+  const std::uint64_t epoch = mirror_.epoch();
+  const std::string history = history_id();
+  ASSERT_TRUE(stop());
+  restore();
+  insert(104, 107);  // one more than the ring has seen: the protocol would accept its position
+  start();
+  expect_new_history(epoch, history);
+  insert(108, 109);
+  expect_equal_pairs("a");
+}
+
+TEST_F(CaptureHistory, AServerThatWentBackAndFellSilentIsNoticed) {
+  insert(1, 3);
+  start_and_load();
+  save();
+  insert(4, 6);
+  expect_equal_version();
+  const std::uint64_t epoch = mirror_.epoch();
+  const std::string history = history_id();
+  ASSERT_TRUE(stop());
+  restore();
+  start();
+  expect_new_history(epoch, history);
+}
+
+// The ring has nothing but its snapshot yet.
+TEST_F(CaptureHistory, IsComparedFromTheFirstTransactionOn) {
+  insert(1, 3);
+  start();
+  EXPECT_TRUE(until_status([](const CaptureStatus& s) { return s.state == shm::CaptureState::kStreaming; }));
+  ASSERT_TRUE(stop());
+  save();
+  insert(4, 6);
+  start_and_load();
+  ASSERT_TRUE(stop());
+  mirror_.detach();
+  std::filesystem::remove_all(directory_.path() + "/test");
+  start();  // a new ring at the newest transaction
+  EXPECT_TRUE(
+      until_status([](const CaptureStatus& s) { return s.snapshots == 1 && s.counters.transactions > 0; }));
+  const std::uint64_t epoch = mirror_.epoch();
+  const std::string history = history_id();
+  ASSERT_TRUE(stop());
+  restore();
+  insert(104, 107);
+  start();
+  expect_new_history(epoch, history);
+}
+
+TEST_F(CaptureHistory, APurgedBinlogMeansANewRingOfTheSameHistory) {
+  start_and_load();
+  insert(1, 3);
+  expect_equal_version();
+  const std::uint64_t epoch = mirror_.epoch();
+  const std::string history = history_id();
+  ASSERT_TRUE(stop());
+  insert(4, 6);
+  server_.purge_binlogs();
+  insert(7, 9);
+  start();
+  EXPECT_TRUE(until([&] { return mirror_.epoch() != epoch && mirror_.epoch() != 0; }));
+  expect_equal_version();
+  expect_equal_pairs("a");
+  EXPECT_EQ(history_id(), history);
+  EXPECT_EQ(status().reconnects.count("binlog purged"), 1u);
+}
+
+TEST_F(CaptureHistory, AnotherHistoryIdMeansANewRing) {
+  start_and_load();
+  const std::uint64_t epoch = mirror_.epoch();
+  ASSERT_TRUE(stop());
+  server_.sql("DROP TABLE ringside.history");
+  start();
+  EXPECT_TRUE(until([&] { return mirror_.epoch() != epoch && mirror_.epoch() != 0; }));
+  EXPECT_TRUE(until_status([](const CaptureStatus& s) { return s.state == shm::CaptureState::kStreaming; }));
+}
+
+// The same transactions in another server's binlog are the same history, though it has cut and timed them in its own way.
+TEST_F(CaptureHistory, AReplicaThatTakesTheSourcesPlaceIsFollowed) {
+  MariadbServer::Options options;
+  options.tcp = true;
+  MariadbServer source(options);
+  options.tcp = false;
+  options.settings = {"server-id=2", "log-slave-updates=ON", "binlog-row-event-max-size=256",
+                      "log-bin-compress=ON"};
+  MariadbServer replica(options);
+  source.sql_all({"CREATE DATABASE shop", "USE shop", "CREATE TABLE a (id INT PRIMARY KEY, v INT)",
+                  "CREATE USER repl@'%' IDENTIFIED BY 'secret'",
+                  "GRANT REPLICATION SLAVE ON *.* TO repl@'%'"});
+  replica.sql_all({"CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=" + std::to_string(source.port()) +
+                       ", MASTER_USER='repl', MASTER_PASSWORD='secret', MASTER_USE_GTID=slave_pos",
+                   "START SLAVE"});
+  config_.mysql = source.config("shop");
+  start();
+  EXPECT_TRUE(until_status([](const CaptureStatus& s) { return s.state == shm::CaptureState::kStreaming; }));
+  std::uint64_t epoch = 0;
+  const std::vector<std::vector<std::string>> transactions = {
+      {"INSERT INTO a SELECT seq, seq FROM seq_1_to_200"},
+      {"BEGIN", "UPDATE a SET v = 0 WHERE id < 100", "DELETE FROM a WHERE id > 150", "COMMIT"},
+      {"ALTER TABLE a COMMENT 'changed'"},
+      {"XA START 'x'", "INSERT INTO a VALUES (1000, 1)", "XA END 'x'", "XA PREPARE 'x'"},
+      {"XA COMMIT 'x'"},
+  };
+  for (const std::vector<std::string>& transaction : transactions) {
+    source.sql("SET timestamp = 1700000000");
+    source.sql_all(transaction);
+    const std::string gtid = source.query_value("SELECT @@gtid_binlog_pos");
+    EXPECT_TRUE(until([&] { return mirror_.gtid == gtid; }));
+    EXPECT_TRUE(until([&] { return replica.query_value("SELECT @@gtid_binlog_pos") == gtid; }));
+    if (epoch == 0) epoch = mirror_.epoch();
+    for (const MariadbServer* other : {&replica, &source}) {
+      ASSERT_TRUE(stop());
+      config_.mysql = other->config("shop");
+      start();
+      EXPECT_TRUE(until_status([](const CaptureStatus& s) { return s.counters.transactions > 0; }));
+      EXPECT_EQ(status().snapshots, 0u) << transaction.front();
+      EXPECT_EQ(mirror_.epoch(), epoch) << transaction.front();
+    }
+  }
+  ASSERT_TRUE(stop());
+  source.kill();
+  replica.sql_all({"STOP SLAVE", "INSERT INTO shop.a VALUES (2000, 2000)"});
+  config_.mysql = replica.config("shop");
+  start();
+  EXPECT_TRUE(until([&] { return mirror_.lines("a").size() == 152; }));
+  EXPECT_EQ(mirror_.epoch(), epoch);
+  EXPECT_EQ(status().snapshots, 0u);
+}
+
+TEST_F(CaptureStream, ATakenServerIdIsReplaced) {
+  start_and_load();
+  std::filesystem::path header;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_.path() + "/test")) {
+    if (entry.path().filename().string().starts_with("epoch-")) header = entry.path() / "header";
+  }
+  const auto server_id = [&] {
+    std::ifstream in(header, std::ios::binary);
+    char bytes[8] = {};
+    in.seekg(offsetof(shm::RingHeader, server_id));
+    in.read(bytes, sizeof bytes);
+    return load_le<std::uint64_t>(bytes);
+  };
+  const std::uint64_t taken = server_id();
+  ASSERT_NE(taken, 0u);
+  StreamOptions options;
+  options.position = server_.query_value("SELECT @@gtid_binlog_pos");
+  options.server_id = static_cast<std::uint32_t>(taken);
+  const auto rival = BinlogStream::open(server_.config("shop"), options);
+  ASSERT_TRUE(rival) << rival.error().message;
+  EXPECT_TRUE(until([&] { return server_id() != taken; }));
+  insert(1, 3);
+  expect_equal_version();
+  expect_equal_pairs("a");
+  EXPECT_EQ(status().reconnects.count("server_id taken by another reader"), 1u);
+}
+
+// --- room
+
+TEST_F(CaptureStream, AFullRingPausesAndGoesOnWithALargerOne) {
+  server_.sql("CREATE TABLE big (id INT PRIMARY KEY, t TEXT)");
+  config_.ring.max_size_bytes = 8 * config_.ring.segment_size_bytes;
+  start_and_load();
+  const std::uint64_t epoch = mirror_.epoch();
+  for (int id = 1; id <= 100; ++id) {
+    server_.sql("INSERT INTO big VALUES (" + std::to_string(id) + ", REPEAT('x', 10000))");
+  }
+  EXPECT_TRUE(until_status([](const CaptureStatus& s) { return s.state == shm::CaptureState::kFull; }));
+  EXPECT_THAT(status().reason, HasSubstr("raise ring.max_size"));
+  const std::size_t rows = mirror_.lines("big").size();
+  EXPECT_LT(rows, 100u);
+  EXPECT_EQ(tracker_->stream_state(), StreamState::kInterrupted);
+  ASSERT_TRUE(stop()) << "a full ring can be stopped";
+  config_.ring.max_size_bytes = 64 * kMiB;
+  start();
+  expect_equal_version();
+  EXPECT_EQ(mirror_.lines("big").size(), 100u);
+  EXPECT_EQ(mirror_.epoch(), epoch);
+  EXPECT_EQ(status().snapshots, 0u);
+}
+
+TEST_F(CaptureStream, ALargeTransactionGoesThroughTheSpillFile) {
+  server_.sql("CREATE TABLE big (id INT PRIMARY KEY, t TEXT)");
+  config_.writer.transaction_buffer_bytes = 64 * 1024;
+  start_and_load();
+  server_.sql("INSERT INTO big SELECT seq, REPEAT('x', 500) FROM seq_1_to_2000");
+  expect_equal("big", "SELECT CONCAT(id, '\t\"', t, '\"')");
+  EXPECT_TRUE(until_status([](const CaptureStatus& s) { return s.spilled_bytes > 500'000; }));
+  EXPECT_EQ(mirror_.lines("big").size(), 2000u);
+}
+
+TEST_F(CaptureStream, ASpillDirectoryThatIsMissingIsAPassingTrouble) {
+  server_.sql("CREATE TABLE big (id INT PRIMARY KEY, t TEXT)");
+  config_.writer.transaction_buffer_bytes = 64 * 1024;
+  config_.writer.spill_directory = server_.directory() / "spill";
+  start_and_load();
+  server_.sql("INSERT INTO big SELECT seq, REPEAT('x', 500) FROM seq_1_to_2000");
+  EXPECT_TRUE(
+      until_status([](const CaptureStatus& s) { return s.state == shm::CaptureState::kReconnecting; }));
+  EXPECT_THAT(status().reason, HasSubstr("writer.spill_directory"));
+  EXPECT_THAT(mirror_.lines("big"), IsEmpty());
+  std::filesystem::create_directory(config_.writer.spill_directory);
+  expect_equal_version();
+  EXPECT_EQ(mirror_.lines("big").size(), 2000u);
+}
+
+// --- refusals
+
+TEST_F(CaptureStream, RefusesToStartNamingEveryWrongSetting) {
+  server_.restart({"binlog-format=MIXED", "binlog-row-image=MINIMAL", "binlog-row-metadata=NO_LOG",
+                   "gtid-strict-mode=OFF"});
+  start();
+  EXPECT_FALSE(join());
+  EXPECT_EQ(ended_.error().kind, ErrorKind::kInvalid);
+  EXPECT_THAT(ended_.error().message, AllOf(HasSubstr("SET GLOBAL binlog_format = 'ROW'"),
+                                            HasSubstr("SET GLOBAL binlog_row_image = 'FULL'"),
+                                            HasSubstr("SET GLOBAL binlog_row_metadata = 'FULL'"),
+                                            HasSubstr("SET GLOBAL gtid_strict_mode = 'ON'")));
+}
+
+TEST_F(CaptureStream, ASecondDomainEndsCaptureByName) {
+  start_and_load();
+  server_.sql_all({"SET gtid_domain_id = 7", "INSERT INTO a VALUES (1, 1)"});
+  EXPECT_FALSE(join());
+  EXPECT_THAT(ended_.error().message, HasSubstr("domain 7"));
+}
+
+TEST_F(CaptureStream, AnExceptionEndsCaptureWithItsCause) {
+  history_ = [](const std::string&) -> Result<std::string> { throw std::runtime_error("out of luck"); };
+  start();
+  std::atomic<bool> failed{false};
+  EXPECT_TRUE(([&] {
+    const std::uint64_t deadline = monotonic_ns() + testing::kPatienceNs;
+    while (monotonic_ns() < deadline && !failed)
+      failed = capture_->status().state == shm::CaptureState::kFailed;
+    return failed.load();
+  }()));
+  EXPECT_THAT(capture_->status().reason, HasSubstr("out of luck"));
+  EXPECT_EQ(tracker_->stream_state(), StreamState::kStopped);
+  EXPECT_FALSE(join());
+}
+
+}  // namespace
+}  // namespace ringside::writer
