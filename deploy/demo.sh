@@ -169,7 +169,7 @@ start_database() {
   if [[ ! -f $data/ringside-data-version || $(<"$data/ringside-data-version") != 1 ]]; then
     rm -rf -- "$data"
     # The administrator is the system's user who runs this, through the socket only: no password to be guessed.
-    mariadb-install-db --no-defaults "${user_option[@]}" --datadir="$data" --skip-test-db --skip-name-resolve \
+    mariadb-install-db --no-defaults "${user_option[@]}" --datadir="$data" --skip-test-db --skip-name-resolve --force \
       --auth-root-authentication-method=socket --auth-root-socket-user="$(id -un)" >"$demo/log/install-db.log" 2>&1 ||
       { tail -n 25 "$demo/log/install-db.log" >&2; fail "mariadb-install-db failed"; }
     echo 1 >"$data/ringside-data-version"

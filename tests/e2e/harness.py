@@ -120,7 +120,7 @@ class Database:
         self._user = ["--user=root"] if os.geteuid() == 0 else []
         done = subprocess.run(
             ["mariadb-install-db", "--no-defaults", *self._user, f"--datadir={self._data}", "--skip-test-db",
-             "--skip-name-resolve", "--auth-root-authentication-method=normal"],
+             "--skip-name-resolve", "--force", "--auth-root-authentication-method=normal"],
             capture_output=True, text=True, timeout=120, check=False)
         if done.returncode != 0:
             raise AssertionError(f"mariadb-install-db: {done.stdout}{done.stderr}")

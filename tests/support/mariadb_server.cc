@@ -103,7 +103,9 @@ fs::path template_directory() {
   fs::remove(log);
   std::vector<std::string> command = {"mariadb-install-db", "--no-defaults",
                                       "--datadir=" + half_made.string(),
-                                      "--auth-root-authentication-method=normal", "--skip-test-db"};
+                                      "--auth-root-authentication-method=normal", "--skip-test-db",
+                                      // A machine that cannot look its own name up is no reason to stop.
+                                      "--force"};
   if (::geteuid() == 0) command.emplace_back("--user=root");
   for (const std::string& setting : layout_settings()) command.push_back("--" + setting);
   int status = 0;
