@@ -77,6 +77,8 @@ class CaptureFixture : public ::testing::Test {
   void start_and_load() {
     start();
     expect_equal_version();
+    EXPECT_TRUE(
+        until_status([](const CaptureStatus& s) { return s.state == shm::CaptureState::kStreaming; }));
   }
 
   // Follows the ring until the condition holds; false when it does not in time.
