@@ -216,6 +216,13 @@ Error RowReader::statement_error(std::string_view doing) {
 }
 
 Result<RowReader::Fetch> RowReader::next(shm::RowBuilder& row) {
+  if (has_grown_) {
+    // Not in the row that made them grow: some versions of the library (3.3.19) forget the lengths of the row at hand.
+    has_grown_ = false;
+    if (mysql_stmt_bind_result(columns_->statement.get(), columns_->binds.data()) != 0) {
+      return statement_error(fmt::format("reading table {}", table_.name));
+    }
+  }
   const int status = mysql_stmt_fetch(columns_->statement.get());
   if (status == MYSQL_NO_DATA) return Fetch::kEnd;
   if (status != 0 && status != MYSQL_DATA_TRUNCATED) {
@@ -247,9 +254,7 @@ Result<void> RowReader::fetch_rest_of_long_values(bool& is_refused) {
       return statement_error(fmt::format("reading a long value of table {}", table_.name));
     }
   }
-  if (mysql_stmt_bind_result(statement, columns_->binds.data()) != 0) {
-    return statement_error(fmt::format("reading table {}", table_.name));
-  }
+  has_grown_ = true;
   return {};
 }
 

@@ -59,6 +59,7 @@ class RowReader {
   std::unique_ptr<Columns> columns_;
   shm::KeyBuffer key_;
   std::string refusal_;
+  bool has_grown_ = false;  // buffers that the library must be told of before the next row
 };
 
 }  // namespace ringside::writer
