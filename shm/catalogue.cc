@@ -254,6 +254,7 @@ std::string catalogue_to_json(const Catalogue& catalogue) {
 }
 
 Result<Catalogue> parse_catalogue(std::string_view json) {
+  if (json.empty()) return Error{ErrorKind::kCorrupt, "catalogue: it is empty"};
   simdjson::dom::parser parser(kMaxCatalogueBytes + simdjson::SIMDJSON_PADDING);
   simdjson::dom::object root;
   if (const auto error = parser.parse(json.data(), json.size()).get_object().get(root);

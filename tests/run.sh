@@ -1,11 +1,23 @@
 #!/usr/bin/env bash
-# Builds and runs every test: installs missing Debian packages, configures, builds, runs ctest, whose closing line is
-# the last one. Arguments go to ctest: tests/run.sh -L unit, tests/run.sh -R e2e_types.
+# Builds and runs every test: installs missing Debian packages, runs the ring's stress test under ThreadSanitizer and what
+# reads outside bytes under AddressSanitizer and UndefinedBehaviorSanitizer (fuzz corpora, ring, parser, decoder), then
+# everything in the dev build, whose closing line is the last one. With arguments only the dev build is run, and they go
+# to ctest: tests/run.sh -L unit, tests/run.sh -R e2e_types.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 deploy/install_packages.sh
 # What cannot be fetched is not skipped: the test that needs it fails and says so.
 tools/fetch_promtool || true
+if (($# == 0)); then
+  cmake --preset tsan
+  cmake --build --preset tsan --target ring_stress_test
+  ctest --preset tsan -R '^ring_stress_test$' --no-tests=error
+  readers=(shm_test http_test writer_decode_test)
+  fuzzers=(http_request_fuzz target_fuzz binlog_event_fuzz catalogue_fuzz ring_contents_fuzz)
+  cmake --preset asan
+  cmake --build --preset asan --target "${readers[@]}" "${fuzzers[@]}"
+  ctest --preset asan -R "^($(IFS='|' && echo "${readers[*]} ${fuzzers[*]}" | tr ' ' '|'))\$" --no-tests=error
+fi
 cmake --preset dev
 cmake --build --preset dev
 exec ctest --preset dev --no-tests=error "$@"
