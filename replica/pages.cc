@@ -267,7 +267,9 @@ void follower_metrics(http::MetricsText& text, const Follower& follower, double 
   text.gauge("ringside_replica_ready", "1 when /readyz is green.");
   text.sample({}, std::uint64_t{is_ready ? 1u : 0u});
   text.gauge("ringside_replica_applied_version", "The version that answers are given from (0: none yet).");
-  text.sample({}, follower.last_version().value());
+  // The highest version ever shown is another one when a source that was restored has gone back.
+  text.sample(
+      {}, (follower.is_serving() ? follower.tables().visible_version() : follower.last_version()).value());
   text.counter("ringside_replica_joins_total", "Times that the ring was joined.");
   text.sample({}, joins.joins);
   text.gauge("ringside_replica_join_seconds", "How long the last join took.");

@@ -274,6 +274,11 @@ Result<void> TableStore::read_catalogue() {
   database_ = catalogue.database;
   history_ = catalogue.history;
   history_hash_ = shm::key_hash(as_bytes(history_));
+  // A load that came to nothing leaves no record of its end: its rows go when the catalogue does not have it any more.
+  std::erase_if(tables_, [&](const auto& each) {
+    return !each.second->is_live && catalogue.find(TableId(each.first)) == nullptr;
+  });
+  last_table_ = nullptr;
   for (const shm::Table& table : catalogue.tables) {
     if (table.state != shm::TableState::kQuarantined) {
       std::unique_ptr<ServedTable>& mine = tables_[table.id.value()];

@@ -94,6 +94,8 @@ class TableStore {
     return number == NameTable::kNone ? nullptr : routes_in_order_[number];
   }
   const std::map<std::string, Route, std::less<>>& routes() const { return routes_; }
+  // Lives of tables whose rows are held: those that are served, and those being loaded.
+  std::size_t incarnations() const { return tables_.size(); }
   const std::string& database() const { return database_; }
   const std::string& history() const { return history_; }
 

@@ -242,7 +242,8 @@ void BasicPublisher<Memory>::Impl::apply_event(const RecordHeader& header, const
       }
       quarantined.insert_or_assign(std::string(event.name), std::string(event.reason));
       for (Table& table : catalogue.tables) {
-        if (table.name != event.name) continue;
+        // A load that is to take its place is not what is refused: readers that join now still need its rows.
+        if (table.name != event.name || table.state == TableState::kLoading) continue;
         table.state = TableState::kQuarantined;
         table.reason = event.reason;
         catalogue_changed = true;

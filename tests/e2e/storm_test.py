@@ -80,6 +80,7 @@ class Storm(StackCase):
         self.errors: List = []
         self.side_sums: Dict[str, Dict[int, Decimal]] = {"accounts_a": {}, "accounts_b": {}}
         self.sums_seen = 0
+        self.own_writes_seen = 0
         self.gone_products: Set[str] = set()
         self.lock = threading.Lock()
 
@@ -182,6 +183,8 @@ class Storm(StackCase):
         self.assertGreaterEqual(response.version, version, response)
         self.assertGreaterEqual(response.json()["n"], sure, f"asked for version {version}: {response}")
         self.assertLessEqual(response.json()["n"], attempted, response)
+        with self.lock:
+            self.own_writes_seen += 1
 
     def watch(self, worker: Worker) -> None:
         """Reads sums over one connection after the other, as long as each lasts."""
@@ -297,6 +300,7 @@ class Storm(StackCase):
                              2 * SIDE_ACCOUNTS * START_BALANCE, f"accounts_a and accounts_b at version {version}")
         self.assertGreater(len(both), 20, "versions at which both tables were read")
         self.assertGreater(self.sums_seen, 100)
+        self.assertGreater(self.own_writes_seen, 100, "reads at the version of a command")
 
     def check_tables(self) -> None:
         session: Session = self.sql

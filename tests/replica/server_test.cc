@@ -452,6 +452,7 @@ TEST(Server, ANewEpochIsJoinedAndNoConnectionSeesAVersionGoBack) {
   ring.commit(60);
   ASSERT_TRUE(ring.publisher().activate(before.get()));
   server.admin_until("/metrics", "\nringside_replica_joins_total 2\n");
+  server.admin_until("/metrics", "\nringside_replica_applied_version 60\n");
   EXPECT_EQ(client.get("/v1/items/15").status, 0) << "70 was seen here: closed rather than gone back";
   const HttpAnswer answer = server.connect().get("/v1/items/15");
   EXPECT_EQ(answer.status, 200);

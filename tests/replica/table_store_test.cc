@@ -132,6 +132,44 @@ TEST(TableStore, SwitchesAnIncarnationAtItsVersionAndDropsTheOld) {
   EXPECT_EQ(joiner.store->find_route("items")->table->row_count, 4u);
 }
 
+// A table may be refused (its rows contradict the ring) while a load that replaces it waits for its version.
+TEST(TableStore, AJoinerHasTheRowsOfALoadThatWaitedWhileItsNameWasRefused) {
+  TestRing ring;
+  ring.begin(10, 5);
+  TableId loaded;
+  ring.load_items(4, 7, loaded);
+  ASSERT_TRUE(ring.publisher().quarantine("items", "contradicted"));
+  ring.commit(6);
+  ASSERT_TRUE(ring.publisher().switch_to(loaded));
+  ring.commit(7);
+  Followed joiner(ring);
+  joiner.catch_up();
+  ASSERT_NE(joiner.store->find_route("items")->table, nullptr);
+  EXPECT_TRUE(joiner.item(3).has_value());
+  EXPECT_FALSE(joiner.item(7).has_value());
+}
+
+TEST(TableStore, ForgetsTheRowsOfALoadThatCameToNothing) {
+  TestRing ring;
+  ring.begin(10, 5);
+  Followed followed(ring);
+  TableId first;
+  ring.load_items(1000, 6, first);
+  followed.catch_up();
+  EXPECT_EQ(followed.store->incarnations(), 2u);
+  ASSERT_TRUE(ring.publisher().abandon(first));
+  TableId second;
+  ring.load_items(4, 6, second);
+  followed.catch_up();
+  EXPECT_EQ(followed.store->incarnations(), 2u) << "the live one and the one being loaded";
+  ASSERT_TRUE(ring.publisher().switch_to(second));
+  ring.commit(6);
+  followed.catch_up();
+  EXPECT_EQ(followed.store->incarnations(), 1u);
+  EXPECT_TRUE(followed.item(3).has_value());
+  EXPECT_FALSE(followed.item(7).has_value());
+}
+
 TEST(TableStore, ForgetsADroppedTable) {
   TestRing ring;
   ring.begin(10, 5);
