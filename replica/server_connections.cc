@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 
+#include "http/byte_sink.h"
 #include "replica/server.h"
 
 namespace ringside::replica {
@@ -15,12 +17,14 @@ namespace {
 constexpr std::size_t kInputHighWater = std::size_t{32} << 10;
 constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
 
-constexpr std::string_view kRefusal =
+constexpr std::string_view kRefusalHead =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: 176\r\n"
-    "Retry-After: 1\r\nConnection: close\r\n\r\n"
+    "Retry-After: 1\r\nConnection: close\r\nRingside-Version: ";
+constexpr std::string_view kRefusalBody =
     "{\"type\":\"urn:ringside:problem:too-many-connections\",\"title\":\"Too many "
     "connections\",\"status\":503,"
     "\"detail\":\"replica.max_connections is reached. Keep connections and share them.\"}";
+static_assert(kRefusalBody.size() == 176);
 
 }  // namespace
 
@@ -51,7 +55,14 @@ void Server::on_accept(const io_uring_cqe& cqe, Place place, std::uint32_t gener
 // Best effort: the client may close first, and then nothing is lost either.
 void Server::refuse(int fd) {
   ++metrics_.refused;
-  static_cast<void>(::send(fd, kRefusal.data(), kRefusal.size(), MSG_NOSIGNAL | MSG_DONTWAIT));
+  std::array<char, 512> text;
+  http::ByteSink out(text);
+  out.append(kRefusalHead);
+  const bool is_serving = follower_.is_serving();
+  out.append_number((is_serving ? follower_.tables().visible_version() : follower_.last_version()).value());
+  out.append("\r\n\r\n");
+  out.append(kRefusalBody);
+  static_cast<void>(::send(fd, out.view().data(), out.view().size(), MSG_NOSIGNAL | MSG_DONTWAIT));
   ::shutdown(fd, SHUT_WR);
   ::close(fd);
 }

@@ -282,7 +282,9 @@ TEST(Server, RefusesConnectionsBeyondItsLimitAndTakesThemAgain) {
     EXPECT_EQ(one.get("/v1/items/1").status, 200);
     EXPECT_EQ(two.get("/v1/items/1").status, 200);
     Client three = server.connect();
-    EXPECT_EQ(three.receive().status, 503);
+    const HttpAnswer refusal = three.receive();
+    EXPECT_EQ(refusal.status, 503);
+    EXPECT_EQ(refusal.version(), 7u);
   }
   for (;;) {
     Client again = server.connect();
