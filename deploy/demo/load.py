@@ -219,8 +219,10 @@ def main() -> int:
     progress = Progress()
     try:
         with Session(client_arguments(options)) as session:
-            session.execute(f"CREATE DATABASE IF NOT EXISTS `{options.database}` CHARACTER SET utf8mb4; "
-                            f"USE `{options.database}`")
+            # Asked first: where the data is there already, the user needs no right to create anything.
+            if not session.query(f"SHOW DATABASES WHERE `Database` = '{options.database}'"):
+                session.execute(f"CREATE DATABASE `{options.database}` CHARACTER SET utf8mb4")
+            session.execute(f"USE `{options.database}`")
             if is_loaded(session, options):
                 count = session.value("SELECT value FROM demo_info WHERE name='products'")
                 source = session.value("SELECT value FROM demo_info WHERE name='source'")

@@ -11,7 +11,7 @@ import unittest
 from pathlib import Path
 from typing import Dict
 
-from harness import ROOT
+from harness import Database, ROOT
 
 DEMO = str(ROOT / "deploy" / "demo.sh")
 SECONDS = 240
@@ -78,6 +78,28 @@ class Demo(unittest.TestCase):
                 if demo.poll() is None:
                     demo.terminate()  # it stops what it has started
         self.assertEqual(self.processes(), [])
+
+    def test_a_server_of_ones_own_is_used_and_stays_as_it_is(self):
+        server = self.folder / "server"
+        server.mkdir()
+        database = Database(server)
+        self.addCleanup(database.stop)
+        url = f"mysql://demo:p%40ss%2Fword@localhost/my_shop?socket={database.socket}"
+        with database.session() as session:
+            session.execute("CREATE USER demo@localhost IDENTIFIED BY 'p@ss/word'; "
+                            "GRANT REPLICATION SLAVE, BINLOG MONITOR, SLAVE MONITOR ON *.* TO demo@localhost; "
+                            "GRANT ALL ON my_shop.* TO demo@localhost; GRANT ALL ON ringside.* TO demo@localhost")
+            for rights in ("ALL", "SELECT, INSERT, UPDATE, DELETE"):
+                session.execute("REVOKE ALL ON my_shop.* FROM demo@localhost; "
+                                f"GRANT {rights} ON my_shop.* TO demo@localhost")
+                done = self.run_demo("--check", "--no-live", "--mysql", url)
+                text = done.stdout + done.stderr
+                self.assertEqual(done.returncode, 0, text)
+                self.assertIn("every answer was right", text)
+                self.assertIn("loaded 800 products" if rights == "ALL" else "reusing 800 products", text)
+                self.assertTrue(database.process.running())
+                self.assertNotIn("p@ss/word", text)
+            self.assertEqual(session.value("SELECT COUNT(*) FROM my_shop.products"), "800")
 
     def test_wrong_arguments_are_refused_before_anything_is_started(self):
         for arguments in (["--chek"], ["--seeded", "many"], ["--mysql"]):
