@@ -103,8 +103,7 @@ struct WriterConfig {
   std::uint32_t queue = 1024;                          // [1, 1000000]: commands waiting for a session
   std::uint64_t body_limit_bytes = kMiB;               // body_limit [1KiB, 1GiB]
   std::chrono::milliseconds heartbeat{1000};           // [10ms, 60s]: asked of an idle source
-  std::chrono::milliseconds watchdog{
-      5000};  // [20ms, 10m]: silence that ends a connection; at least 2 × heartbeat
+  std::chrono::milliseconds watchdog{4000};  // [20ms, 10m]: silence that ends a connection; at least 2 × heartbeat
   std::chrono::milliseconds commands_retention{std::chrono::hours(24)};  // [1m, 8760h]
 };
 
