@@ -8,7 +8,7 @@ from typing import Dict, List
 
 from harness import ROOT, Connection, ConnectionLost, Number, StackCase, parse, wait_until
 
-PROMTOOL = ROOT / "build" / "tools" / "bin" / "promtool"
+PROMTOOL = ROOT / "build" / "tools" / "prometheus" / "usr" / "bin" / "promtool"
 
 
 class CommandsCase(StackCase):
@@ -368,8 +368,8 @@ class Reads(CommandsCase):
                         self.assertEqual(connection.request("GET", target).status, 200, target)
 
     def test_metrics_are_clean(self):
-        """promtool's own check, of every program's metrics. Not there: tools/fetch_promtool fetches it."""
-        self.assertTrue(PROMTOOL.exists(), f"{PROMTOOL} is missing: run tools/fetch_promtool")
+        """promtool's own check, of every program's metrics. Not there: tools/fetch_packages prometheus fetches it."""
+        self.assertTrue(PROMTOOL.exists(), f"{PROMTOOL} is missing: run tools/fetch_packages prometheus")
         for name, connection in (("writer", self.stack.to_writer()), ("replica", self.stack.to_admin(0))):
             with connection, self.subTest(program=name):
                 response = connection.request("GET", "/metrics")
