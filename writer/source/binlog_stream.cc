@@ -152,7 +152,7 @@ Result<std::string> BinlogStream::dump_request(const StreamOptions& options) con
     return payload;  // then the file's name: empty, @slave_connect_state counts
   }
   RINGSIDE_ASSIGN(const MysqlGtidSet set, MysqlGtidSet::parse(options.position));
-  RINGSIDE_ASSIGN(const std::string wire, set.wire_form());
+  RINGSIDE_ASSIGN(const std::string wire, wire_form(set));
   constexpr std::uint16_t kThroughGtid = 4;
   append_le(payload, kThroughGtid);
   append_le(payload, options.server_id);
