@@ -1,4 +1,4 @@
-"""What the end-to-end tests stand on: a private MariaDB, the real programs, clients, and waiting for conditions.
+"""What the end-to-end tests stand on: a private MariaDB or MySQL, the real programs, clients, and waiting for conditions.
 
 Everything lives in one temporary folder and one ring of its own and is gone afterwards; children die with the test
 process. The programs' paths come from the environment (RINGSIDE_WRITER, RINGSIDE_REPLICA), set by CMake.
@@ -109,41 +109,37 @@ class Process:
         return "\n".join(f"  {self.name}| {line}" for line in lines[-LOG_TAIL:])
 
 
-class Database:
-    """A private MariaDB with the settings that capture needs; `extra` options win."""
+class DatabaseServer:
+    """A private database server with the settings that capture needs; `extra` options win. See its two kinds."""
+
+    NAME = ""
+    VERSION_SQL = ""  # the version of the newest transaction
 
     def __init__(self, folder: Path, extra: Optional[List[str]] = None):
         self._folder = folder
         self._data = folder / "mysql"
-        self.socket = str(folder / "mariadb.sock")
+        self.socket = str(folder / f"{self.NAME}.sock")
         self._extra = extra or []
-        self._user = ["--user=root"] if os.geteuid() == 0 else []
-        done = subprocess.run(
-            ["mariadb-install-db", "--no-defaults", *self._user, f"--datadir={self._data}", "--skip-test-db",
-             "--skip-name-resolve", "--force", "--auth-root-authentication-method=normal"],
-            capture_output=True, text=True, timeout=120, check=False)
-        if done.returncode != 0:
-            raise AssertionError(f"mariadb-install-db: {done.stdout}{done.stderr}")
+        self._make_data()
         self.process: Process = self._spawn()
         self._await()
 
+    def _make_data(self) -> None:
+        raise NotImplementedError
+
+    def _command(self) -> List[str]:
+        raise NotImplementedError
+
     def _spawn(self) -> Process:
-        return Process("mariadbd", [
-            "mariadbd", "--no-defaults", *self._user, f"--datadir={self._data}", f"--socket={self.socket}",
-            "--skip-networking", "--skip-name-resolve", "--server-id=1", "--log-bin=binlog", "--binlog-format=ROW",
-            "--binlog-row-image=FULL", "--binlog-row-metadata=FULL", "--gtid-strict-mode=ON", "--log-slave-updates=ON",
-            "--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1", "--innodb-log-file-size=32M",
-            "--innodb-buffer-pool-size=128M", "--character-set-server=utf8mb4",
-            "--collation-server=utf8mb4_general_ci", "--max-allowed-packet=64M", *self._extra],
-            self._folder / "mariadbd.log")
+        return Process(self.NAME, [*self._command(), *self._extra], self._folder / f"{self.NAME}.log")
 
     def _await(self) -> None:
         def answers() -> bool:
             if not self.process.running():
-                raise AssertionError("MariaDB did not start:\n" + self.process.tail())
+                raise AssertionError(f"{self.NAME} did not start:\n" + self.process.tail())
             return subprocess.run(["mariadb", *self.arguments(first="--no-defaults"), "-e", "SELECT 1"],
                                   capture_output=True, check=False).returncode == 0
-        wait_until(answers, "MariaDB answers", START_SECONDS)
+        wait_until(answers, f"{self.NAME} answers", START_SECONDS)
 
     def restart(self, crash: bool = False) -> None:
         self.stop(crash)
@@ -167,6 +163,39 @@ class Database:
         session.execute("SET time_zone='+00:00'")
         return session
 
+    def version(self, session: Session) -> int:
+        """Of the newest transaction that is committed."""
+        return int(session.value(self.VERSION_SQL))
+
+    def create_ringside_user(self, database: str, password: str) -> None:
+        """With no more than docs/operating.md says it needs. `password`: already escaped for SQL."""
+        raise NotImplementedError
+
+
+class Database(DatabaseServer):
+    """MariaDB, Debian's."""
+
+    NAME = "mariadbd"
+    VERSION_SQL = "SELECT SUBSTRING_INDEX(CONCAT('0-0-0,', @@gtid_binlog_pos), '-', -1)"
+
+    def _make_data(self) -> None:
+        self._user = ["--user=root"] if os.geteuid() == 0 else []
+        done = subprocess.run(
+            ["mariadb-install-db", "--no-defaults", *self._user, f"--datadir={self._data}", "--skip-test-db",
+             "--skip-name-resolve", "--force", "--auth-root-authentication-method=normal"],
+            capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode != 0:
+            raise AssertionError(f"mariadb-install-db: {done.stdout}{done.stderr}")
+
+    def _command(self) -> List[str]:
+        return [
+            "mariadbd", "--no-defaults", *self._user, f"--datadir={self._data}", f"--socket={self.socket}",
+            "--skip-networking", "--skip-name-resolve", "--server-id=1", "--log-bin=binlog", "--binlog-format=ROW",
+            "--binlog-row-image=FULL", "--binlog-row-metadata=FULL", "--gtid-strict-mode=ON", "--log-slave-updates=ON",
+            "--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1", "--innodb-log-file-size=32M",
+            "--innodb-buffer-pool-size=128M", "--character-set-server=utf8mb4",
+            "--collation-server=utf8mb4_general_ci", "--max-allowed-packet=64M"]
+
     def create_ringside_user(self, database: str, password: str) -> None:
         with self.session() as session:
             session.execute(f"""
@@ -176,14 +205,56 @@ class Database:
                 GRANT ALL ON `ringside`.* TO 'ringside'@'localhost'""")
 
 
+class MysqlDatabase(DatabaseServer):
+    """MySQL 9.7, as tools/fetch_mysql has unpacked it. Where it has not, every test that needs it is skipped, loudly."""
+
+    NAME = "mysqld"
+    # A set's size: the sum of its intervals' lengths.
+    VERSION_SQL = """
+        SELECT COALESCE(SUM(SUBSTRING_INDEX(part, '-', -1) - SUBSTRING_INDEX(part, '-', 1) + 1), 0) FROM JSON_TABLE(
+          CONCAT('["', REPLACE(REPLACE(REPLACE(@@GLOBAL.gtid_executed, '\n', ''), ',', '","'), ':', '","'), '"]'),
+          '$[*]' COLUMNS(part VARCHAR(80) PATH '$')) AS parts WHERE part REGEXP '^ *[0-9]+(-[0-9]+)?$'"""
+
+    @staticmethod
+    def root() -> Path:
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        return Path(os.environ.get("RINGSIDE_MYSQL_ROOT") or Path(cache) / "ringside" / "mysql-sid")
+
+    def _make_data(self) -> None:
+        if not (self.root() / "mysqld").exists():
+            raise unittest.SkipTest(f"NOT TESTED ON MySQL: no server in {self.root()}; run tools/fetch_mysql")
+        shutil.copytree(self.root() / "empty-data", self._data)
+
+    def _command(self) -> List[str]:
+        return [
+            str(self.root() / "mysqld"), f"--datadir={self._data}", f"--socket={self.socket}",
+            f"--pid-file={self._folder}/mysqld.pid", f"--tmpdir={self._folder}", "--skip-networking", "--server-id=1",
+            "--log-bin=binlog", "--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--binlog-row-image=FULL",
+            "--binlog-row-metadata=FULL", "--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1",
+            "--innodb-redo-log-capacity=64M", "--innodb-buffer-pool-size=128M", "--innodb-doublewrite=OFF",
+            "--performance-schema=OFF", "--max-allowed-packet=64M"]
+
+    def create_ringside_user(self, database: str, password: str) -> None:
+        with self.session() as session:
+            session.execute(f"""
+                CREATE USER 'ringside'@'localhost' IDENTIFIED BY '{password}';
+                GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'ringside'@'localhost';
+                GRANT SELECT, LOCK TABLES, INSERT, UPDATE, DELETE ON `{database}`.* TO 'ringside'@'localhost';
+                GRANT ALL ON `ringside`.* TO 'ringside'@'localhost'""")
+
+
+SERVERS = {"mariadb": Database, "mysql": MysqlDatabase}
+
+
 class Stack:
     """A database, a writer and replicas, in a folder of their own."""
 
     DATABASE = "shop"
     PASSWORD = "e2e ' \" \\ secret"  # awkward on purpose: every quoting on the way must be right
 
-    def __init__(self, replicas: int = 2, settings: str = "", database_options: Optional[List[str]] = None):
-        """`settings`: more TOML, as whole tables' lines by name: "[writer]\\nsessions = 2"."""
+    def __init__(self, replicas: int = 2, settings: str = "", database_options: Optional[List[str]] = None,
+                 server: str = "mariadb"):
+        """`settings`: more TOML, as whole tables' lines by name: "[writer]\\nsessions = 2". `server`: of SERVERS."""
         self.folder = Path(tempfile.mkdtemp(prefix="ringside-e2e-", dir="/tmp"))
         self.replica_count = replicas
         self.processes: List[Process] = []
@@ -197,7 +268,7 @@ class Stack:
         self.writer_port, self.data_port = choose(str(start), taken), choose(str(start + 1), taken)
         self.admin_port = choose(f"{start + 2}x{replicas}", taken)
         try:
-            self.database = Database(self.folder, database_options)
+            self.database: DatabaseServer = SERVERS[server](self.folder, database_options)
             with self.database.session() as session:
                 session.execute(f"CREATE DATABASE `{self.DATABASE}` CHARACTER SET utf8mb4")
             self.database.create_ringside_user(self.DATABASE, self.PASSWORD.replace("\\", "\\\\").replace("'", "\\'"))
@@ -321,7 +392,7 @@ class Stack:
 
     def catch_up(self, session: Session) -> int:
         """Until every replica has all that is committed now; the version."""
-        version = int(session.value("SELECT @@gtid_binlog_pos").rpartition("-")[2])
+        version = self.database.version(session)
         self.await_version(version)
         return version
 
@@ -332,10 +403,11 @@ class StackCase(unittest.TestCase):
     stack: Stack
     REPLICAS = 2
     SETTINGS = ""
+    SERVER = "mariadb"
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.stack = Stack(cls.REPLICAS, cls.SETTINGS)
+        cls.stack = Stack(cls.REPLICAS, cls.SETTINGS, server=cls.SERVER)
         cls.addClassCleanup(cls.stack.close)
         try:
             cls.prepare()
@@ -368,5 +440,5 @@ class StackCase(unittest.TestCase):
         return response
 
 
-__all__ = ["Connection", "ConnectionLost", "Number", "Process", "Response", "ROOT", "Session", "SqlError", "Stack",
-           "StackCase", "metric", "parse", "wait_until"]
+__all__ = ["Connection", "ConnectionLost", "Database", "MysqlDatabase", "Number", "Process", "Response", "ROOT", "Session",
+           "SqlError", "Stack", "StackCase", "metric", "parse", "wait_until"]
