@@ -1,88 +1,16 @@
 #include "http/request_parser.h"
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cstring>
 
 #include "base/assert.h"
 #include "base/bytes.h"
-
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
+#include "http/grammar.h"
 
 namespace ringside::http {
 namespace {
 
-// What a byte may be part of.
-constexpr std::uint8_t kTokenBit = 1;   // RFC 9110 5.6.2 tchar
-constexpr std::uint8_t kPathBit = 2;    // a target up to its '?': RFC 3986 less '?' and '#', and [ ]
-constexpr std::uint8_t kQueryBit = 4;   // the same with '?'
-constexpr std::uint8_t kHostBit = 8;    // RFC 3986 reg-name: a host's name or IPv4 address
-constexpr std::uint8_t kValueBit = 16;  // RFC 9110 5.5: visible, space, tab, obs-text
-
-constexpr std::uint8_t kIpv6Bit = 32;  // within the brackets of an IPv6 address
-
-constexpr bool is_alphanumeric(unsigned c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-constexpr std::array<std::uint8_t, 256> make_classes() {
-  std::array<std::uint8_t, 256> classes{};
-  for (unsigned c = 0; c < 256; ++c) {
-    const auto in = [c](std::string_view set) {
-      return c < 0x80 && set.find(static_cast<char>(c)) != std::string_view::npos;
-    };
-    unsigned bits = 0;
-    if (is_alphanumeric(c) || in("!#$%&'*+-.^_`|~")) bits |= kTokenBit;
-    if (is_alphanumeric(c) || in("-._~!$&'()*+,;=%")) bits |= kHostBit | kPathBit | kQueryBit;
-    if (in(":@/[]")) bits |= kPathBit | kQueryBit;
-    if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || in(":."))
-      bits |= kIpv6Bit;
-    if (c == '?') bits |= kQueryBit;
-    if ((c >= 0x20 && c != 0x7f) || c == '\t') bits |= kValueBit;
-    classes[c] = static_cast<std::uint8_t>(bits);
-  }
-  return classes;
-}
-constexpr std::array<std::uint8_t, 256> kClasses = make_classes();
-
-bool is(char c, std::uint8_t bit) {
-  return (kClasses[static_cast<unsigned char>(c)] & bit) != 0;
-}
-
-// The place of the first byte from `at` on that is not of the class, or the end.
-std::size_t skip(std::string_view input, std::size_t at, std::uint8_t bit) {
-  const char* const data = input.data();
-  const std::size_t size = input.size();
-  for (; at + 4 <= size; at += 4) {
-    if (!is(data[at], bit)) return at;
-    if (!is(data[at + 1], bit)) return at + 1;
-    if (!is(data[at + 2], bit)) return at + 2;
-    if (!is(data[at + 3], bit)) return at + 3;
-  }
-  while (at < size && is(data[at], bit)) ++at;
-  return at;
-}
-
-// skip() for kValueBit, which covers most of a head's bytes: 16 at a time where the processor can.
-std::size_t skip_value(std::string_view input, std::size_t at) {
-#if defined(__SSE2__)
-  const __m128i highest_control = _mm_set1_epi8(0x1f);
-  const __m128i del = _mm_set1_epi8(0x7f);
-  const __m128i tab = _mm_set1_epi8('\t');
-  for (; at + 16 <= input.size(); at += 16) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(input.data() + at));
-    const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, highest_control), bytes);
-    const __m128i refused =
-        _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(bytes, tab), control), _mm_cmpeq_epi8(bytes, del));
-    const auto mask = static_cast<unsigned>(_mm_movemask_epi8(refused));
-    if (mask != 0) return at + static_cast<unsigned>(std::countr_zero(mask));
-  }
-#endif
-  return skip(input, at, kValueBit);
-}
+using namespace grammar;
 
 constexpr std::uint64_t kCaseBits = 0x2020202020202020u;
 
@@ -111,22 +39,33 @@ bool is_word(std::string_view text, std::string_view lower) {
   return text.size() == lower.size() && equals_ignoring_case(text.data(), lower);
 }
 
-bool is_blank(char c) {
-  return c == ' ' || c == '\t';
-}
-
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
-  return text;
-}
-
 // Takes the next element off a comma-separated list (RFC 9110 5.6.1); empty elements are handed out as such.
 std::string_view next_element(std::string_view& list) {
   const std::size_t comma = list.find(',');
   const std::string_view element = trim(list.substr(0, comma));
   list = comma == std::string_view::npos ? std::string_view() : list.substr(comma + 1);
   return element;
+}
+
+// Is `input[at]`, a '%', followed by two hexadecimal digits?
+bool is_escape_at(std::string_view input, std::size_t at) {
+  return input.size() - at >= 3 && is(input[at + 1], kHexBit) && is(input[at + 2], kHexBit);
+}
+
+// skip() that passes over percent-encoded bytes as well: the place of the first byte that is not of the class and does
+// not begin an escape.
+std::size_t skip_with_escapes(std::string_view input, std::size_t at, std::uint8_t bit) {
+  for (;;) {
+    at = skip(input, at, bit);
+    if (at == input.size() || input[at] != '%' || !is_escape_at(input, at)) return at;
+    at += 3;
+  }
+}
+
+// Is what begins at `at` an escape of which not all bytes have come?
+bool is_cut_escape(std::string_view input, std::size_t at) {
+  if (input[at] != '%' || input.size() - at >= 3) return false;
+  return input.size() - at == 1 || is(input[at + 1], kHexBit);
 }
 
 bool all_digits(std::string_view text) {
@@ -145,7 +84,7 @@ bool is_host(std::string_view text) {
     if (end == 1 || end == text.size() || text[end] != ']') return false;
     ++end;
   } else {
-    end = skip(text, 0, kHostBit);
+    end = skip_with_escapes(text, 0, kHostBit);
     if (end == 0 && !text.empty()) return false;
   }
   if (end == text.size()) return true;
@@ -163,6 +102,7 @@ Method to_method(std::string_view text) {
     case 6:
       return text == "DELETE" ? Method::kDelete : Method::kOther;
     case 7:
+      if (text == "CONNECT") return Method::kConnect;
       return text == "OPTIONS" ? Method::kOptions : Method::kOther;
     default:
       return Method::kOther;
@@ -175,11 +115,37 @@ bool has_prefix_at(std::string_view input, std::size_t at, std::string_view pref
          std::memcmp(input.data() + at, prefix.data(), prefix.size()) == 0;
 }
 
+constexpr std::string_view kContradiction = "Content-Length and Transfer-Encoding contradict each other";
+
 std::uint32_t narrow(std::size_t place) {
   return static_cast<std::uint32_t>(place);
 }
 
 }  // namespace
+
+std::string_view to_string(Method method) {
+  switch (method) {
+    case Method::kGet:
+      return "GET";
+    case Method::kHead:
+      return "HEAD";
+    case Method::kOptions:
+      return "OPTIONS";
+    case Method::kPost:
+      return "POST";
+    case Method::kPut:
+      return "PUT";
+    case Method::kPatch:
+      return "PATCH";
+    case Method::kDelete:
+      return "DELETE";
+    case Method::kConnect:
+      return "CONNECT";
+    case Method::kOther:
+      break;
+  }
+  return "another method";
+}
 
 ParseStatus RequestParser::parse(std::string_view input, std::size_t head_limit, Request& request) {
   const bool is_cut = input.size() >= head_limit;
@@ -272,9 +238,9 @@ inline RequestParser::State RequestParser::method(Scan& scan) {
 }
 
 inline RequestParser::State RequestParser::path(Scan& scan) {
-  const std::size_t end = skip(scan.input, scan.at, kPathBit);
+  const std::size_t end = skip_with_escapes(scan.input, scan.at, kPathBit);
   scan.at = narrow(end);
-  if (end == scan.input.size()) return State::kWait;
+  if (end == scan.input.size() || is_cut_escape(scan.input, end)) return State::kWait;
   path_ = {scan.token, narrow(end) - scan.token};
   if (scan.input[end] == '?') {
     scan.token = scan.at = narrow(end + 1);
@@ -284,9 +250,9 @@ inline RequestParser::State RequestParser::path(Scan& scan) {
 }
 
 inline RequestParser::State RequestParser::query(Scan& scan) {
-  const std::size_t end = skip(scan.input, scan.at, kQueryBit);
+  const std::size_t end = skip_with_escapes(scan.input, scan.at, kQueryBit);
   scan.at = narrow(end);
-  if (end == scan.input.size()) return State::kWait;
+  if (end == scan.input.size() || is_cut_escape(scan.input, end)) return State::kWait;
   query_ = {scan.token, narrow(end) - scan.token};
   return target_end(scan, true);
 }
@@ -294,17 +260,35 @@ inline RequestParser::State RequestParser::query(Scan& scan) {
 // scan.at is at the first byte that cannot belong to the target.
 inline RequestParser::State RequestParser::target_end(Scan& scan, bool has_query) {
   const char c = scan.input[scan.at];
-  if (c != ' ') {
-    return fail(400, c == '\r' || c == '\n' ? "the request line has no HTTP version"
-                                            : "the target has a character that must be percent-encoded");
+  if (c != ' ') return target_failure(c);
+  if (scan.input[path_.begin] != '/' || path_.size == 0) {
+    if (odd_target(scan.input, has_query) == State::kFailed) return State::kFailed;
   }
-  const std::string_view text = path_.in(scan.input);
-  const bool is_asterisk =
-      text == "*" && !has_query && method_ == Method::kOptions;  // the one target without a path
-  if (!text.starts_with('/') && !is_asterisk && absolute_form(scan.input) == State::kFailed)
-    return State::kFailed;
   scan.token = ++scan.at;
   return State::kVersion;
+}
+
+RequestParser::State RequestParser::target_failure(char c) {
+  if (c == '\r' || c == '\n') return fail(400, "the request line has no HTTP version");
+  if (c == '%') return fail(400, "the target has a % without two hexadecimal digits behind it");
+  return fail(400, "the target has a character that must be percent-encoded");
+}
+
+// A target that is no path: RFC 9112 3.2.2 to 3.2.4.
+RequestParser::State RequestParser::odd_target(std::string_view input, bool has_query) {
+  const std::string_view text = path_.in(input);
+  if (method_ == Method::kConnect) {
+    const std::size_t colon = text.rfind(':');
+    const bool is_authority =
+        !has_query && colon != std::string_view::npos && colon + 1 < text.size() && is_host(text);
+    return is_authority ? fail(501, "CONNECT is for proxies, and this is none")
+                        : fail(400, "the target of CONNECT is a host and a port");
+  }
+  if (text == "*" && !has_query) {
+    if (method_ == Method::kOptions) return State::kVersion;
+    return fail(400, "the target * is for OPTIONS only (HTTP/2 is not spoken here)");
+  }
+  return absolute_form(input);
 }
 
 // http://host/path, as sent to proxies: RFC 9112 3.2.2 has every server accept it. The host named there is
@@ -412,8 +396,11 @@ RequestParser::Field RequestParser::classify(std::string_view name) {
       return equals_ignoring_case(name.data(), "expect") ? Field::kExpect : Field::kOther;
     case 10:
       return equals_ignoring_case(name.data(), "connection") ? Field::kConnection : Field::kOther;
+    case 12:
+      return equals_ignoring_case(name.data(), "content-type") ? Field::kContentType : Field::kOther;
     case 13:
-      return equals_ignoring_case(name.data(), "if-none-match") ? Field::kIfNoneMatch : Field::kOther;
+      if (equals_ignoring_case(name.data(), "if-none-match")) return Field::kIfNoneMatch;
+      return equals_ignoring_case(name.data(), "authorization") ? Field::kAuthorization : Field::kOther;
     case 14:
       return equals_ignoring_case(name.data(), "content-length") ? Field::kContentLength : Field::kOther;
     case 17:
@@ -446,15 +433,19 @@ RequestParser::State RequestParser::field(std::string_view input, Range range) {
     case Field::kAccept:
       accept_ = is_repeated ? Range() : range;
       return State::kFieldStart;
+    case Field::kContentType:
+      content_type_ = is_repeated ? Range() : range;
+      return State::kFieldStart;
+    case Field::kAuthorization:
+      authorization_ = is_repeated ? Range() : range;
+      return State::kFieldStart;
     case Field::kContentLength:
       if (is_repeated) return fail(400, "there is more than one Content-Length");
       return content_length(text);
     case Field::kTransferEncoding:
       return transfer_encoding(text);
     case Field::kExpect:
-      if (!is_word(text, "100-continue")) return fail(417, "only the expectation 100-continue is known");
-      expects_continue_ = true;
-      return State::kFieldStart;
+      return expect(text);
     case Field::kMinVersion:
       return singleton(min_version_, is_repeated, range, "there is more than one Ringside-Min-Version");
     case Field::kMinGtid:
@@ -492,28 +483,49 @@ RequestParser::State RequestParser::content_length(std::string_view text) {
   std::uint64_t bytes = 0;
   for (const char c : text) bytes = bytes * 10 + static_cast<unsigned>(c - '0');
   content_length_ = bytes;
-  if (is_chunked_) return fail(400, "Content-Length and Transfer-Encoding contradict each other");
+  if (has_seen(Field::kTransferEncoding)) return fail(400, kContradiction);
   return State::kFieldStart;
 }
 
+// One field of the list of codings; whether it ends as it must is known at the head's end only. RFC 9110 5.6.1 would
+// have empty elements passed over: here they are refused, because who writes them hopes that two readers disagree.
 RequestParser::State RequestParser::transfer_encoding(std::string_view text) {
-  constexpr auto kLengthBit = 1u << static_cast<unsigned>(Field::kContentLength);
-  if ((seen_ & kLengthBit) != 0)
-    return fail(400, "Content-Length and Transfer-Encoding contradict each other");
+  if (has_seen(Field::kContentLength)) return fail(400, kContradiction);
   if (minor_version_ == 0) return fail(400, "HTTP/1.0 has no Transfer-Encoding");
-  if (text.empty()) return fail(400, "the Transfer-Encoding is empty");
-  while (!text.empty()) {
-    if (!is_word(next_element(text), "chunked"))
-      return fail(501, "the only transfer coding known is chunked");
+  for (bool has_more = true; has_more;) {
+    has_more = text.find(',') != std::string_view::npos;
+    const std::string_view coding = next_element(text);
+    if (coding.empty()) return fail(400, "the Transfer-Encoding has an empty element");
+    if (!is_word(coding, "chunked")) {
+      has_unknown_coding_ = true;
+      ends_in_chunked_ = false;
+      continue;
+    }
     if (is_chunked_) return fail(400, "the transfer coding chunked is applied twice");
-    is_chunked_ = true;
+    is_chunked_ = ends_in_chunked_ = true;
+  }
+  return State::kFieldStart;
+}
+
+// RFC 9110 10.1.1: what HTTP/1.0 says about expectations is passed over.
+RequestParser::State RequestParser::expect(std::string_view text) {
+  if (minor_version_ == 0) return State::kFieldStart;
+  while (!text.empty()) {
+    const std::string_view expectation = next_element(text);
+    if (expectation.empty()) continue;
+    if (!is_word(expectation, "100-continue")) return fail(417, "only the expectation 100-continue is known");
+    expects_continue_ = true;
   }
   return State::kFieldStart;
 }
 
 RequestParser::State RequestParser::head_end() {
-  constexpr auto kHostSeen = 1u << static_cast<unsigned>(Field::kHost);
-  if ((seen_ & kHostSeen) == 0 && minor_version_ != 0) return fail(400, "the Host is missing");
+  if (!has_seen(Field::kHost) && minor_version_ != 0) return fail(400, "the Host is missing");
+  if (has_seen(Field::kTransferEncoding)) {
+    // RFC 9112 6.3: without chunked at the end nobody knows where the body ends; 6.1: else it is a coding that we lack.
+    if (!ends_in_chunked_) return fail(400, "the transfer coding chunked is not the last one");
+    if (has_unknown_coding_) return fail(501, "the only transfer coding known is chunked");
+  }
   return State::kComplete;
 }
 
@@ -538,6 +550,8 @@ void RequestParser::finish(const Scan& scan, Request& request) {
   request.accept = accept_.in(input);
   request.min_version = min_version_.in(input);
   request.min_gtid = min_gtid_.in(input);
+  request.content_type = content_type_.in(input);
+  request.authorization = authorization_.in(input);
   reset();
 }
 

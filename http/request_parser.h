@@ -6,18 +6,17 @@
 //
 // Grammar: RFC 9112, less all that it lets a recipient tolerate: lines end in CRLF, nothing else; one space
 // between the parts of the request line; no folded lines; no space before a colon; one Host, which HTTP/1.1
-// must have; at most one Content-Length, and never together with Transfer-Encoding. A target holds RFC 3986's
-// characters and [ ] only. Up to kMaxLeadingEmptyLines empty lines before a request are passed over, as RFC
-// 9112 2.2 asks.
+// must have; at most one Content-Length, and never together with Transfer-Encoding, which is "chunked" or refused. A
+// target holds RFC 3986's characters and [ ] only, and no '%' without two hexadecimal digits. Up to
+// kMaxLeadingEmptyLines empty lines before a request are passed over, as RFC 9112 2.2 asks.
 //
 // A body is never part of what is parsed here: whoever takes a request must look at has_body() before taking
-// the next one, or body bytes would be taken for a request.
+// the next one, or body bytes would be taken for a request (body_reader.h reads them).
 //
 // Threads: a parser belongs to one connection.
 // Ownership: views in a Request point into the input given to the parse() that completed it.
 // Errors: kFailed, then failure() has the status and a reason for the problem document. The connection is to
-// be closed:
-//   where the next request would begin is unknown.
+// be closed: where the next request would begin is unknown.
 // Limits: the caller's head limit; kMaxFields header fields. No allocation, no exception.
 #pragma once
 
@@ -30,7 +29,9 @@ namespace ringside::http {
 inline constexpr unsigned kMaxFields = 100;
 inline constexpr unsigned kMaxLeadingEmptyLines = 4;
 
-enum class Method : std::uint8_t { kGet, kHead, kOptions, kPost, kPut, kPatch, kDelete, kOther };
+enum class Method : std::uint8_t { kGet, kHead, kOptions, kPost, kPut, kPatch, kDelete, kConnect, kOther };
+// "GET"; "another method" for kOther.
+std::string_view to_string(Method method);
 
 enum class ParseStatus : std::uint8_t { kNeedMore, kComplete, kFailed };
 
@@ -41,10 +42,10 @@ struct ParseFailure {
 
 struct Request {
   Method method = Method::kOther;
-  std::uint8_t minor_version = 1;  // HTTP/1.x: 0 or 1
-  bool keep_alive = true;          // what the client asks for by its version and Connection
-  bool is_chunked = false;         // a body in chunks follows the head
-  bool expects_continue = false;
+  std::uint8_t minor_version = 1;    // HTTP/1.x: 0 or 1
+  bool keep_alive = true;            // what the client asks for by its version and Connection
+  bool is_chunked = false;           // a body in chunks follows the head
+  bool expects_continue = false;     // Expect: 100-continue; never of HTTP/1.0
   std::uint64_t content_length = 0;  // bytes of body that follow the head
   std::uint32_t head_bytes = 0;      // of the input, up to and with the empty line
 
@@ -55,6 +56,8 @@ struct Request {
   std::string_view accept;         // empty: none, or several fields
   std::string_view min_version;    // Ringside-Min-Version
   std::string_view min_gtid;       // Ringside-Min-Gtid
+  std::string_view content_type;   // empty: none, or several fields
+  std::string_view authorization;  // empty: none, or several fields
 
   bool has_body() const { return is_chunked || content_length != 0; }
 };
@@ -98,6 +101,8 @@ class RequestParser {
     kExpect,
     kMinVersion,
     kMinGtid,
+    kContentType,
+    kAuthorization,
   };
   // A part of the input by place, since the input may move between calls.
   struct Range {
@@ -119,6 +124,8 @@ class RequestParser {
   State path(Scan& scan);
   State query(Scan& scan);
   State target_end(Scan& scan, bool has_query);
+  State target_failure(char c);
+  State odd_target(std::string_view input, bool has_query);
   State absolute_form(std::string_view input);
   State version(Scan& scan);
   State version_checked(Scan& scan);
@@ -129,12 +136,14 @@ class RequestParser {
   State host(std::string_view text, Range range);
   State content_length(std::string_view text);
   State transfer_encoding(std::string_view text);
+  State expect(std::string_view text);
   State singleton(Range& kept, bool is_repeated, Range range, std::string_view reason);
   void connection(std::string_view text);
   State head_end();
   State fail(std::uint16_t status, std::string_view reason);
   State name_failure(char c);
   void finish(const Scan& scan, Request& request);
+  bool has_seen(Field field) const { return (seen_ >> static_cast<unsigned>(field) & 1u) != 0; }
 
   static Field classify(std::string_view name);
 
@@ -145,6 +154,8 @@ class RequestParser {
   std::uint8_t field_count_ = 0;
   std::uint8_t empty_lines_ = 0;
   bool is_chunked_ = false;
+  bool ends_in_chunked_ = false;
+  bool has_unknown_coding_ = false;
   bool has_close_ = false;
   bool has_keep_alive_ = false;
   bool expects_continue_ = false;
@@ -154,7 +165,7 @@ class RequestParser {
   std::uint32_t position_ = 0;    // Scan's, between calls
   std::uint32_t token_ = 0;
   std::uint64_t content_length_ = 0;
-  Range path_, query_, host_, if_none_match_, accept_, min_version_, min_gtid_;
+  Range path_, query_, host_, if_none_match_, accept_, min_version_, min_gtid_, content_type_, authorization_;
   ParseFailure failure_;
 };
 
