@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -12,9 +13,8 @@ namespace {
 constexpr const char* kUuidA = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 
 TEST(MysqlGtidSet, WireFormIsLittleEndianWithExclusiveEnds) {
-  const auto wire = wire_form(*MysqlGtidSet::parse(std::string(kUuidA) + ":1-5:9"));
-  ASSERT_TRUE(wire);
-  ByteReader reader(as_bytes(*wire));
+  const std::string wire = wire_form(*MysqlGtidSet::parse(std::string(kUuidA) + ":1-5:9"));
+  ByteReader reader(as_bytes(wire));
   EXPECT_EQ(reader.u64(), 1u);
   EXPECT_EQ(reader.u8(), 0x3e);
   reader.skip(15);
@@ -24,7 +24,23 @@ TEST(MysqlGtidSet, WireFormIsLittleEndianWithExclusiveEnds) {
   EXPECT_EQ(reader.u64(), 9u);
   EXPECT_EQ(reader.u64(), 10u);
   EXPECT_TRUE(reader.ok() && reader.empty());
-  EXPECT_FALSE(wire_form(*MysqlGtidSet::parse(std::string(kUuidA) + ":tag:1")));
+}
+
+// As MySQL 9.7 writes the same set into the PREVIOUS_GTIDS event of a binlog file.
+TEST(MysqlGtidSet, WireFormOfTagsIsTheServers) {
+  const char* const recorded =
+      "01050000000000011111111122223333444455555555555500010000000000000007000000000000000800000000000000"
+      "11111111222233334444555555555555047a7a010000000000000009000000000000000a00000000000000"
+      "a1d7b2d1e70d11f1bc1902fc0000000100010000000000000001000000000000000a00000000000000"
+      "a1d7b2d1e70d11f1bc1902fc0000000140615f6c6f6e6765725f7461675f6f665f33325f636861726163746572735f3030"
+      "010000000000000001000000000000000200000000000000"
+      "a1d7b2d1e70d11f1bc1902fc0000000108626c7565010000000000000001000000000000000300000000000000";
+  const std::string wire = wire_form(*MysqlGtidSet::parse(
+      "11111111-2222-3333-4444-555555555555:7:zz:9,\n"
+      "a1d7b2d1-e70d-11f1-bc19-02fc00000001:1-9:a_longer_tag_of_32_characters_00:1:blue:1-2"));
+  std::string hex;
+  for (const char c : wire) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  EXPECT_EQ(hex, recorded);
 }
 
 TEST(Dialect, ReadsServerVersions) {

@@ -129,7 +129,7 @@ class Capture {
   Result<void> load_new_epoch();
   Result<Next> reload();
   Result<void> load(shm::Publisher& target, const Reloads& wanted, Version at_least, Loaded& loaded);
-  Result<std::unique_ptr<Snapshot>> open_snapshot(Version at_least);
+  Result<std::unique_ptr<Snapshot>> open_snapshot(Version at_least, const Reloads& wanted);
   Result<void> load_tables(Snapshot& snapshot, shm::Publisher& target, const Reloads& wanted,
                            const std::map<std::string, std::string>& unreadable, Loaded& loaded);
   Result<void> fill_table(Snapshot& snapshot, shm::Publisher& target, const shm::Table& table,

@@ -114,7 +114,7 @@ Result<void> Capture::load(shm::Publisher& target, const Reloads& wanted, Versio
   std::map<std::string, std::string> unreadable;
   for (;;) {
     loaded = Loaded{};
-    RINGSIDE_ASSIGN(const std::unique_ptr<Snapshot> snapshot, open_snapshot(at_least));
+    RINGSIDE_ASSIGN(const std::unique_ptr<Snapshot> snapshot, open_snapshot(at_least, wanted));
     loaded.change.at = snapshot->version();
     loaded.position = snapshot->position();
     for (const shm::Table& table : snapshot->tables()) loaded.existing.insert(table.name);
@@ -128,8 +128,9 @@ Result<void> Capture::load(shm::Publisher& target, const Reloads& wanted, Versio
 }
 
 // The stream can be ahead of what a read view shows: a snapshot behind it would lose rows.
-Result<std::unique_ptr<Snapshot>> Capture::open_snapshot(Version at_least) {
+Result<std::unique_ptr<Snapshot>> Capture::open_snapshot(Version at_least, const Reloads& wanted) {
   SnapshotOptions options;
+  if (!wanted.all) options.names = wanted.names;
   options.max_value_bytes = config_.ring.max_record_size_bytes;
   options.connection.interrupter = &interrupter_;
   for (unsigned attempt = 0; attempt < kSnapshotAttempts && !stopping(); ++attempt) {

@@ -152,9 +152,10 @@ Result<std::string> BinlogStream::dump_request(const StreamOptions& options) con
     return payload;  // then the file's name: empty, @slave_connect_state counts
   }
   RINGSIDE_ASSIGN(const MysqlGtidSet set, MysqlGtidSet::parse(options.position));
-  RINGSIDE_ASSIGN(const std::string wire, wire_form(set));
+  const std::string wire = wire_form(set);
+  constexpr std::uint16_t kHeartbeatsOfSecondForm = 2;  // their positions have 64 bits
   constexpr std::uint16_t kThroughGtid = 4;
-  append_le(payload, kThroughGtid);
+  append_le(payload, static_cast<std::uint16_t>(kHeartbeatsOfSecondForm | kThroughGtid));
   append_le(payload, options.server_id);
   append_le(payload, std::uint32_t{0});  // the file's name is empty
   append_le(payload, std::uint64_t{kFirstEvent});

@@ -61,8 +61,6 @@ constexpr Rule kMySqlRules[] = {
      "compressed transactions are not decoded by this version"},
     {"enforce_gtid_consistency", "ON", Severity::kError, true,
      "GTIDs need it, and versions are made of GTIDs"},
-    {"gtid_mode", "ON", Severity::kError, false,
-     "versions are made of GTIDs; switch step by step: OFF_PERMISSIVE, ON_PERMISSIVE, ON"},
     {"binlog_order_commits", "ON", Severity::kError, true,
      "the order of the binlog must be the order in which transactions become visible"},
     {"replica_preserve_commit_order", "ON", Severity::kError, true,
@@ -88,6 +86,7 @@ class Checker {
       check_galera();
       check_replica_of_another();
     } else {
+      check_gtid_mode();
       check_group_replication();
     }
     check_read_only();
@@ -112,6 +111,7 @@ class Checker {
   void check_domains();
   void check_galera();
   void check_replica_of_another();
+  void check_gtid_mode();
   void check_group_replication();
   void check_read_only();
   Result<void> check_database();
@@ -161,7 +161,9 @@ void Checker::check_rules() {
     }
     problem.mend_option.push_back(rule.name == "log_bin" ? std::string("log_bin = binlog")
                                                          : fmt::format("{} = {}", rule.name, rule.wanted));
-    if (!is_mariadb() && rule.name == "log_bin") problem.mend_option = {"remove skip-log-bin"};
+    if (!is_mariadb() && rule.name == "log_bin") {
+      problem.mend_option = {"log_bin = binlog   # in the place of skip-log-bin or disable-log-bin"};
+    }
     add(std::move(problem));
   };
   if (is_mariadb()) {
@@ -228,6 +230,26 @@ void Checker::check_replica_of_another() {
        "this server is a replica, and what it receives must be in its own binlog",
        {},
        {"log_slave_updates = ON"}});
+}
+
+// The server takes one step at a time, and with enforce_gtid_consistency alone: hence behind the rules, which name it.
+void Checker::check_gtid_mode() {
+  constexpr std::string_view kSteps[] = {"OFF", "OFF_PERMISSIVE", "ON_PERMISSIVE", "ON"};
+  const std::string mode = variable("gtid_mode");
+  if (mode == "ON") return;
+  Problem problem{
+      Severity::kError,
+      "gtid_mode",
+      mode,
+      "versions are made of GTIDs (a step is refused while a transaction without one is open: run it again "
+      "then; the replicas of this server must have taken each step as well)",
+      {},
+      {"gtid_mode = ON"}};
+  const auto* const now = std::find(std::begin(kSteps), std::end(kSteps), mode);
+  for (const auto* step = now; step != std::end(kSteps) && ++step != std::end(kSteps);) {
+    problem.mend_sql.push_back(fmt::format("SET GLOBAL gtid_mode = {}", *step));
+  }
+  add(std::move(problem));
 }
 
 void Checker::check_group_replication() {
@@ -302,6 +324,10 @@ Result<void> Checker::check_privileges() {
     }
   };
   need_on(config_.database, {"SELECT"}, "a table that cannot be read would be missing in silence");
+  if (!is_mariadb()) {
+    need_on(config_.database, {"LOCK TABLES"},
+            "a snapshot needs the tables to stand still for the millisecond in which it is opened");
+  }
   if (options_.commands) {
     need_on(config_.database, {"INSERT", "UPDATE", "DELETE"}, "commands are executed with it");
     need_on(kOwnDatabase, {"CREATE", "SELECT", "INSERT", "UPDATE", "DELETE"},

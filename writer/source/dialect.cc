@@ -64,7 +64,10 @@ std::vector<std::string> session_statements(const ServerVersion& server, bool ra
         "SET SESSION max_statement_time=0, idle_transaction_timeout=0, idle_readonly_transaction_timeout=0,"
         " idle_write_transaction_timeout=0, system_versioning_asof=DEFAULT");
   } else {
-    statements.emplace_back("SET SESSION max_execution_time=0, information_schema_stats_expiry=0");
+    // A generated invisible primary key is in every row image, so it must be seen.
+    statements.emplace_back(
+        "SET SESSION max_execution_time=0, information_schema_stats_expiry=0,"
+        " show_gipk_in_create_table_and_information_schema=ON");
   }
   if (raw_text) statements.emplace_back("SET SESSION character_set_results=NULL");
   return statements;

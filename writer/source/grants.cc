@@ -63,38 +63,47 @@ bool take_name(std::string_view& rest, std::string& name) {
 }  // namespace
 
 Grants::Grants(const std::vector<std::string>& lines) {
-  constexpr std::string_view kGrant = "GRANT ";
-  constexpr std::string_view kOn = " ON ";
   for (const std::string& line : lines) {
-    std::string_view rest = line;
-    if (!rest.starts_with(kGrant)) continue;
-    rest.remove_prefix(kGrant.size());
-    const std::size_t on = rest.find(kOn);
-    if (on == std::string_view::npos) continue;  // a role: its own grants have lines of their own
-    const std::string_view privileges = rest.substr(0, on);
-    rest.remove_prefix(on + kOn.size());
-    Grant grant;
-    std::string table;
-    if (!take_name(rest, grant.database_pattern) || !rest.starts_with(".")) continue;
-    rest.remove_prefix(1);
-    if (!take_name(rest, table) || table != "*") continue;
-    grant.privileges = parse_privileges(privileges);
-    grants_.push_back(std::move(grant));
+    add(line, "GRANT ", grants_);
+    add(line, "REVOKE ", revokes_);
   }
+}
+
+void Grants::add(std::string_view line, std::string_view verb, std::vector<Grant>& to) {
+  constexpr std::string_view kOn = " ON ";
+  if (!line.starts_with(verb)) return;
+  line.remove_prefix(verb.size());
+  const std::size_t on = line.find(kOn);
+  if (on == std::string_view::npos) return;  // a role: its own grants have lines of their own
+  const std::string_view privileges = line.substr(0, on);
+  line.remove_prefix(on + kOn.size());
+  Grant grant;
+  std::string table;
+  if (!take_name(line, grant.database_pattern) || !line.starts_with(".")) return;
+  line.remove_prefix(1);
+  if (!take_name(line, table) || table != "*") return;
+  grant.privileges = parse_privileges(privileges);
+  to.push_back(std::move(grant));
+}
+
+bool Grants::Grant::names(std::string_view privilege) const {
+  return privileges.contains(privilege) || privileges.contains("ALL PRIVILEGES");
 }
 
 bool Grants::has_global(std::string_view privilege) const {
   return std::any_of(grants_.begin(), grants_.end(), [privilege](const Grant& grant) {
-    return grant.database_pattern == "*" &&
-           (grant.privileges.contains(privilege) || grant.privileges.contains("ALL PRIVILEGES"));
+    return grant.database_pattern == "*" && grant.names(privilege);
   });
 }
 
 bool Grants::has_on_database(std::string_view privilege, std::string_view database) const {
-  return std::any_of(grants_.begin(), grants_.end(), [privilege, database](const Grant& grant) {
+  const bool is_revoked = std::any_of(revokes_.begin(), revokes_.end(), [=](const Grant& revoke) {
+    return revoke.database_pattern == database && revoke.names(privilege);
+  });
+  return std::any_of(grants_.begin(), grants_.end(), [=](const Grant& grant) {
     const bool applies =
-        grant.database_pattern == "*" || matches_grant_pattern(grant.database_pattern, database);
-    return applies && (grant.privileges.contains(privilege) || grant.privileges.contains("ALL PRIVILEGES"));
+        grant.database_pattern == "*" ? !is_revoked : matches_grant_pattern(grant.database_pattern, database);
+    return applies && grant.names(privilege);
   });
 }
 

@@ -44,6 +44,16 @@ T number_of(const std::optional<std::string>& value) {
   return number;
 }
 
+// MySQL shows an expression as the inside of a string literal: concat(`a`,_utf8mb4\'x\').
+std::string without_escapes(std::string_view text) {
+  std::string plain;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 1 < text.size()) ++i;
+    plain.push_back(text[i]);
+  }
+  return plain;
+}
+
 // Reads every part of the description with one query each, of the whole database or of one table.
 class Reader {
  public:
@@ -54,14 +64,14 @@ class Reader {
     RINGSIDE_TRY(read_tables());
     RINGSIDE_TRY(read_columns());
     RINGSIDE_TRY(read_keys());
-    if (connection_.server().flavour == Flavour::kMariaDb) {
-      RINGSIDE_TRY(read_json_checks());
-      RINGSIDE_TRY(read_cascades());
-    }
+    if (is_mariadb()) RINGSIDE_TRY(read_json_checks());
+    RINGSIDE_ASSIGN(const bool logs_cascades, server_logs_cascades());
+    if (!logs_cascades) RINGSIDE_TRY(read_cascades());
     return std::move(tables_);
   }
 
  private:
+  bool is_mariadb() const { return connection_.server().flavour == Flavour::kMariaDb; }
   std::string where(std::string_view schema_column) const {
     std::string text = fmt::format(" WHERE {}={}", schema_column, database_);
     if (!table_.empty()) text += fmt::format(" AND TABLE_NAME={}", quote_text(table_));
@@ -77,6 +87,7 @@ class Reader {
   Result<void> read_columns();
   Result<void> read_keys();
   Result<void> read_json_checks();
+  Result<bool> server_logs_cascades();
   Result<void> read_cascades();
 
   Connection& connection_;
@@ -127,7 +138,7 @@ Result<void> Reader::read_columns() {
     column.numeric_scale = number_of<std::uint32_t>(row[9]);
     column.datetime_precision = number_of<std::uint32_t>(row[10]);
     column.extra = text_of(row[11]);
-    column.expression = text_of(row[12]);
+    column.expression = is_mariadb() ? text_of(row[12]) : without_escapes(text_of(row[12]));
   }
   return {};
 }
@@ -172,6 +183,14 @@ Result<void> Reader::read_json_checks() {
   return {};
 }
 
+// MySQL from 9.6 on acts on foreign keys above the engine, where the binlog is written, unless it is told not to.
+Result<bool> Reader::server_logs_cascades() {
+  if (is_mariadb()) return false;
+  RINGSIDE_ASSIGN(const auto rows,
+                  connection_.query("SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'"));
+  return !rows.empty() && rows.front()[1] == "OFF";
+}
+
 Result<void> Reader::read_cascades() {
   RINGSIDE_ASSIGN(
       const auto rows,
@@ -185,10 +204,12 @@ Result<void> Reader::read_cascades() {
     TableDescription* const table = find(row[0]);
     if (table == nullptr || !table->cascade.empty()) continue;
     table->cascade = fmt::format(
-        "its foreign key `{}` to `{}` is ON DELETE {} ON UPDATE {}, and MariaDB does not log what that "
-        "changes: make "
+        "its foreign key `{}` to `{}` is ON DELETE {} ON UPDATE {}, and {} what that changes: make "
         "it RESTRICT, or leave the table out by mysql.exclude",
-        text_of(row[1]), text_of(row[4]), text_of(row[2]), text_of(row[3]));
+        text_of(row[1]), text_of(row[4]), text_of(row[2]), text_of(row[3]),
+        is_mariadb()
+            ? "MariaDB does not log"
+            : "this server does not log (MySQL from 9.6 on does, with innodb_native_foreign_keys = OFF)");
   }
   return {};
 }

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <mariadb/mysqld_error.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "writer/source/dialect.h"
 #include "writer/source/gtid.h"
 #include "writer/source/row_reader.h"
@@ -34,15 +36,14 @@ Result<std::unique_ptr<Snapshot>> Snapshot::open(const MysqlConfig& config, cons
   ConnectionOptions session = options.connection;
   session.raw_text = true;  // one converter, ours, for snapshot and stream
   RINGSIDE_ASSIGN(auto connection, Connection::open(config, session));
-  if (connection->server().flavour != Flavour::kMariaDb) {
-    return Error{ErrorKind::kUnsupported, "this version takes snapshots of MariaDB only"};
-  }
   std::unique_ptr<Snapshot> snapshot(new Snapshot(std::move(connection), config, options));
   RINGSIDE_TRY(snapshot->stay_out_of_the_binlog());
+  if (snapshot->is_mysql()) RINGSIDE_TRY(snapshot->open_second_session());
   for (unsigned attempt = 0; attempt < options.attempts; ++attempt) {
-    RINGSIDE_ASSIGN(const std::vector<shm::Table> before, read_schema(*snapshot->connection_, config));
-    RINGSIDE_TRY(snapshot->open_read_view());
-    RINGSIDE_ASSIGN(snapshot->tables_, read_schema(*snapshot->connection_, config));
+    RINGSIDE_ASSIGN(const std::vector<shm::Table> before, read_schema(snapshot->schema_session(), config));
+    RINGSIDE_ASSIGN(const bool is_open, snapshot->open_read_view(before));
+    if (!is_open) continue;
+    RINGSIDE_ASSIGN(snapshot->tables_, read_schema(snapshot->schema_session(), config));
     if (snapshot->tables_ == before) return snapshot;
     RINGSIDE_TRY(snapshot->connection_->execute("ROLLBACK"));
   }
@@ -54,6 +55,16 @@ Result<std::unique_ptr<Snapshot>> Snapshot::open(const MysqlConfig& config, cons
           config.database, options.attempts)};
 }
 
+void Snapshot::interrupt() {
+  connection_->interrupt();
+  if (second_) second_->interrupt();
+}
+
+Result<void> Snapshot::open_second_session() {
+  RINGSIDE_ASSIGN(second_, Connection::open(config_, options_.connection));
+  return second_->execute("SET SESSION lock_wait_timeout=1");
+}
+
 // Nothing is written here; but only savepoints that are not logged let metadata locks go. Being refused is no
 // harm.
 Result<void> Snapshot::stay_out_of_the_binlog() {
@@ -62,14 +73,70 @@ Result<void> Snapshot::stay_out_of_the_binlog() {
   return set;
 }
 
-Result<void> Snapshot::open_read_view() {
+Result<bool> Snapshot::open_read_view(const std::vector<shm::Table>& tables) {
+  if (!is_mysql()) {
+    RINGSIDE_TRY(begin());
+    RINGSIDE_TRY(read_mariadb_position());
+    return true;
+  }
+  RINGSIDE_ASSIGN(const Lock held, lock(tables));
+  if (held == Lock::kTableIsGone) return false;
+  const std::uint64_t locked_ns = monotonic_ns();
+  RINGSIDE_TRY(begin());
+  RINGSIDE_TRY(read_mysql_position());
+  RINGSIDE_TRY(second_->execute("UNLOCK TABLES"));
+  lock_time_ = std::chrono::nanoseconds(monotonic_ns() - locked_ns);
+  log_info("locked the tables for a moment to open a snapshot",
+           {{"tables", tables.size()}, {"lock_us", lock_time_.count() / 1000}});
+  return true;
+}
+
+Result<void> Snapshot::begin() {
   for (const std::string& statement : snapshot_statements(connection_->server())) {
     RINGSIDE_TRY(connection_->execute(statement));
   }
-  return read_position();
+  return {};
 }
 
-Result<void> Snapshot::read_position() {
+Result<Snapshot::Lock> Snapshot::lock(const std::vector<shm::Table>& tables) {
+  std::string list;
+  for (const shm::Table& table : tables) {
+    if (table.state == shm::TableState::kQuarantined) continue;  // never read
+    if (!options_.names.empty() && !options_.names.contains(table.name)) continue;
+    list += fmt::format("{}{}.{} READ", list.empty() ? "" : ", ", quote_name(config_.database),
+                        quote_name(table.name));
+  }
+  if (list.empty()) return Lock::kHeld;  // nothing will be read: any position fits
+  for (unsigned attempt = 1;; ++attempt) {
+    auto locked = second_->execute("LOCK TABLES " + list);
+    if (locked) return Lock::kHeld;
+    const unsigned number = second_->last_error().number;
+    if (number == ER_NO_SUCH_TABLE) return Lock::kTableIsGone;
+    if (number != ER_LOCK_WAIT_TIMEOUT) return std::move(locked).error();
+    if (attempt >= options_.lock_attempts) break;
+    // Those who waited behind us go first. The server waits and not we, so that an interrupt ends it.
+    RINGSIDE_TRY(second_->execute("DO SLEEP(1)"));
+  }
+  return Error{ErrorKind::kBusy, fmt::format("the tables of {} could not be locked against changes for the "
+                                             "moment in which a snapshot is opened: "
+                                             "LOCK TABLES … READ waited {} times for a second. A transaction "
+                                             "that has changed one of them has been "
+                                             "open for longer: see SELECT trx_mysql_thread_id, trx_started "
+                                             "FROM information_schema.INNODB_TRX ORDER "
+                                             "BY trx_started (and XA RECOVER), and end it",
+                                             config_.database, options_.lock_attempts)};
+}
+
+// Everything that is in it was committed before the view was opened; and of the locked tables, nothing else was.
+Result<void> Snapshot::read_mysql_position() {
+  RINGSIDE_ASSIGN(const SqlRow row, second_->query_row("SELECT @@GLOBAL.gtid_executed"));
+  RINGSIDE_ASSIGN(const MysqlGtidSet executed, MysqlGtidSet::parse(row[0].value_or("")));
+  position_ = executed.to_string();
+  version_ = executed.version();
+  return {};
+}
+
+Result<void> Snapshot::read_mariadb_position() {
   RINGSIDE_ASSIGN(const auto status, connection_->query("SHOW STATUS LIKE 'binlog_snapshot_%'"));
   std::string file;
   std::string offset;
@@ -140,7 +207,7 @@ Result<TableRead> Snapshot::read_rows(const shm::Table& table, const RowSink& si
 }
 
 Result<bool> Snapshot::is_unchanged(const shm::Table& table) {
-  auto now = read_table_schema(*connection_, config_, table.name);
+  auto now = read_table_schema(schema_session(), config_, table.name);
   if (!now) {
     if (now.error().kind == ErrorKind::kNotFound) return false;
     return std::move(now).error();
