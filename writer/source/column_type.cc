@@ -46,6 +46,7 @@ constexpr std::array kTypes = {
     TypeEntry{"year", ValueKind::kYear, 0},
     TypeEntry{"enum", ValueKind::kEnum, 0},
     TypeEntry{"set", ValueKind::kSet, 0},
+    TypeEntry{"json", ValueKind::kJson, 0},  // MySQL's; MariaDB's is a longtext
 };
 
 const TypeEntry* find_type(std::string_view data_type) {
