@@ -109,7 +109,7 @@ struct Recording {
       rows;  // by table: lines of JSON texts with tabs between, sorted
 
   explicit Recording(const std::string& name) {
-    const std::string path = std::string(RINGSIDE_FIXTURES) + "/" + name;
+    const std::string path = name.starts_with('/') ? name : std::string(RINGSIDE_FIXTURES) + "/" + name;
     bytes = read_file(path + ".binlog");
     if (!bytes.starts_with("\xfe"
                            "bin")) {

@@ -4,6 +4,9 @@
 #include <bit>
 #include <utility>
 
+#include "writer/binlog/decimal.h"
+#include "writer/binlog/json_binary.h"
+
 namespace ringside::writer::binlog {
 namespace {
 
@@ -80,54 +83,13 @@ ValueStatus read_date(ByteReader& images, std::string& out) {
   return append_date(out, packed >> 9, packed >> 5 & 15, packed & 31);
 }
 
-// Groups of nine decimal digits in four bytes, big-endian; fewer digits in fewer bytes. The sign is the first bit,
-// and a negative number has all bits inverted.
-constexpr std::array<std::uint8_t, 10> kDigitBytes{0, 1, 1, 2, 2, 3, 3, 4, 4, 4};
-constexpr std::array<std::uint32_t, 10> kDigitLimit{
-    1, 10, 100, 1'000, 10'000, 100'000, 1'000'000, 10'000'000, 100'000'000, 1'000'000'000};
-
-class DecimalReader {
- public:
-  DecimalReader(Bytes packed, char* to) : packed_(packed), to_(to) {
-    is_negative_ = (std::to_integer<unsigned>(packed_[0]) & 0x80) == 0;
-  }
-  bool is_negative() const { return is_negative_; }
-  char* end() const { return to_; }
-
-  // Appends the next group as exactly `digits` digits. False when it does not fit them.
-  bool group(std::uint32_t digits) {
-    std::uint32_t value = 0;
-    for (std::uint32_t i = 0; i < kDigitBytes[digits]; ++i, ++at_) {
-      auto byte = std::to_integer<std::uint32_t>(packed_[at_]);
-      if (at_ == 0) byte ^= 0x80;
-      if (is_negative_) byte ^= 0xff;
-      value = value << 8 | byte;
-    }
-    if (value >= kDigitLimit[digits]) return false;
-    for (std::uint32_t i = digits; i-- > 0; value /= 10) to_[i] = static_cast<char>('0' + value % 10);
-    to_ += digits;
-    return true;
-  }
-  void put(char c) { *to_++ = c; }
-
- private:
-  Bytes packed_;
-  char* to_;
-  std::size_t at_ = 0;
-  bool is_negative_;
-};
-
-constexpr std::uint32_t kMaxPrecision = 65;
-constexpr std::uint32_t kMaxScale = 38;
+constexpr std::uint32_t kMaxColumnPrecision = 65;
 
 // What the map says of a type must be within what the type can have, so that reading need not look again.
 bool metadata_is_sound(ColumnType type, std::uint32_t metadata) {
   switch (type) {
-    case ColumnType::kDecimal: {
-      const std::uint32_t precision = metadata >> 8;
-      const std::uint32_t scale = metadata & 0xff;
-      return precision >= 1 && precision <= kMaxPrecision && scale <= kMaxScale && scale <= precision;
-    }
+    case ColumnType::kDecimal:
+      return metadata >> 8 <= kMaxColumnPrecision && is_decimal_type(metadata >> 8, metadata & 0xff);
     case ColumnType::kTime:
     case ColumnType::kDatetime:
     case ColumnType::kTimestamp:
@@ -139,6 +101,7 @@ bool metadata_is_sound(ColumnType type, std::uint32_t metadata) {
     case ColumnType::kSet:
       return metadata >= 1 && metadata <= 8;
     case ColumnType::kBlob:
+    case ColumnType::kJson:
     case ColumnType::kCompressedBlob:
       return metadata >= 1 && metadata <= 4;
     case ColumnType::kFloat:
@@ -295,6 +258,10 @@ ValueStatus RowDecoder::read_value(const Plan& plan, std::string& out) {
       return read_bytes(plan, out, images_.take(images_.uint_le(plan.metadata > 255 ? 2 : 1)));
     case ColumnType::kBlob:
       return read_bytes(plan, out, images_.take(images_.uint_le(plan.metadata)));
+    case ColumnType::kJson: {
+      const Bytes document = images_.take(images_.uint_le(plan.metadata));
+      return images_.ok() ? append_json_binary(out, document) : ValueStatus::kMalformed;
+    }
     case ColumnType::kCompressedVarchar:
       return read_compressed(plan, out, images_.take(images_.uint_le(plan.metadata > 255 ? 2 : 1)));
     case ColumnType::kCompressedBlob:
@@ -304,7 +271,6 @@ ValueStatus RowDecoder::read_value(const Plan& plan, std::string& out) {
     case ColumnType::kOldTime:
     case ColumnType::kOldDatetime:
     case ColumnType::kVector:
-    case ColumnType::kJson:
     case ColumnType::kGeometry:
       break;
   }
@@ -324,22 +290,10 @@ ValueStatus RowDecoder::read_integer(const Plan& plan, std::string& out, std::si
 
 ValueStatus RowDecoder::read_decimal(const Plan& plan, std::string& out) {
   const std::uint32_t scale = plan.metadata & 0xff;
-  const std::uint32_t places = (plan.metadata >> 8) - scale;
-  const std::size_t size = places / 9 * 4 + kDigitBytes[places % 9] + scale / 9 * 4 + kDigitBytes[scale % 9];
-  const Bytes packed = images_.take(size);
+  const std::uint32_t precision = plan.metadata >> 8;
+  const Bytes packed = images_.take(decimal_bytes(precision, scale));
   if (!images_.ok()) return ValueStatus::kMalformed;
-  std::array<char, kMaxPrecision + 3> text;  // and a sign, a zero, a point
-  text[0] = '-';
-  DecimalReader reader(packed, text.data() + 1);
-  if (places == 0) reader.put('0');
-  bool fits = places % 9 == 0 || reader.group(places % 9);
-  for (std::uint32_t i = 0; fits && i < places / 9; ++i) fits = reader.group(9);
-  if (scale != 0) reader.put('.');
-  for (std::uint32_t i = 0; fits && i < scale / 9; ++i) fits = reader.group(9);
-  if (fits && scale % 9 != 0) fits = reader.group(scale % 9);
-  if (!fits) return ValueStatus::kMalformed;
-  const char* begin = text.data() + (reader.is_negative() ? 0 : 1);
-  return append_decimal(out, {begin, static_cast<std::size_t>(reader.end() - begin)});
+  return append_packed_decimal(out, packed, precision, scale);
 }
 
 ValueStatus RowDecoder::read_bytes(const Plan& plan, std::string& out, Bytes bytes) {

@@ -25,8 +25,6 @@ std::string_view type_name(ColumnType type) {
       return "DATETIME in the form of before MySQL 5.6";
     case ColumnType::kVector:
       return "VECTOR";
-    case ColumnType::kJson:
-      return "MySQL's binary JSON";
     case ColumnType::kGeometry:
       return "GEOMETRY";
     default:
@@ -122,6 +120,8 @@ Result<shm::Column> column_from_map(const MapColumn& map) {
       return time_of(column, ValueKind::kDatetime, map.metadata);
     case ColumnType::kTimestamp:
       return time_of(column, ValueKind::kTimestamp, map.metadata);
+    case ColumnType::kJson:
+      return plain(column, ValueKind::kJson);
     case ColumnType::kDecimal:
       column.kind = ValueKind::kDecimal;
       column.precision = static_cast<std::uint8_t>(map.metadata >> 8);
@@ -141,7 +141,6 @@ Result<shm::Column> column_from_map(const MapColumn& map) {
     case ColumnType::kOldTime:
     case ColumnType::kOldDatetime:
     case ColumnType::kVector:
-    case ColumnType::kJson:
     case ColumnType::kGeometry:
       break;
   }
