@@ -107,6 +107,15 @@ HttpAnswer HttpClient::request(std::string_view method, std::string_view target,
   return receive(method == "HEAD");
 }
 
+bool HttpClient::has_bytes(std::chrono::milliseconds patience) {
+  pollfd readable{socket_.get(), POLLIN, 0};
+  return !buffer_.empty() || ::poll(&readable, 1, static_cast<int>(patience.count())) > 0;
+}
+
+void HttpClient::finish_sending() {
+  ::shutdown(socket_.get(), SHUT_WR);
+}
+
 bool HttpClient::is_closed() {
   return !receive_some() && buffer_.empty();
 }

@@ -5,6 +5,7 @@
 // Errors: std::runtime_error.   Limits: an answer is awaited for a minute.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -40,6 +41,10 @@ class HttpClient {
   HttpAnswer receive(bool is_head = false);
   // The server has closed the connection and sent nothing more.
   bool is_closed();
+  // Something can be received now, or within the time.
+  bool has_bytes(std::chrono::milliseconds patience);
+  // As a client does that has nothing more to ask.
+  void finish_sending();
   void hang_up() { socket_.reset(); }
 
  private:

@@ -86,8 +86,12 @@ TEST_F(CommandHttp, RefusesWithAReasonAndClosesWhereItMust) {
   const std::string big(2000, 'x');
   const std::tuple<std::string, unsigned, bool> cases[] = {
       {"GET /v1/t/1 HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421, false},
-      {"GET /v1/t/1 HTTP/1.1\r\n\r\n", 400, false},
-      {"GET /v1/t/1 HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400, false},
+      {"GET /v1/t/1 HTTP/1.1\r\nHost:\r\n\r\n", 400, false},
+      {"GET /v1/t/1 HTTP/1.1\r\n\r\n", 400, true},
+      {"GET /v1/t/1 HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400, true},
+      {"GET http://evil.example/v1/t/1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 421, false},
+      {"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nGET ", 413, true},
+      {"BREW /v1/t HTTP/1.1\r\nHost: localhost\r\n\r\n", 501, false},
       {"PUT /v1/t HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, false},
       {"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, false},
       {"nonsense\r\n\r\n", 400, true},
@@ -163,13 +167,95 @@ TEST_F(CommandHttp, SlowAndSilentClientsAreLetGo) {
   EXPECT_TRUE(silent.is_closed());
   HttpClient slow_head = side.client();
   slow_head.send("GET /healthz HTT");
+  EXPECT_EQ(slow_head.receive().status, 408u);
   EXPECT_TRUE(slow_head.is_closed());
   HttpClient slow_body = side.client();
   slow_body.send(
       "POST /v1/t HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
       "8\r\n\r\n{");
+  EXPECT_EQ(slow_body.receive().status, 408u);
   EXPECT_TRUE(slow_body.is_closed());
   EXPECT_EQ(side.request("GET", "/healthz").status, 200u);
+}
+
+// However slowly bytes come, it is the whole that has a limit: a client that sends one byte now and then is no exception.
+TEST_F(CommandHttp, AByteNowAndThenDoesNotKeepARequestAlive) {
+  writer::HttpLimits limits;
+  limits.head = 50ms;
+  limits.body = 50ms;
+  CommandSide side(server_->config("shop"), {}, limits);
+  for (const std::string& begun :
+       {std::string("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "),
+        std::string(
+            "POST /v1/t HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+            "1000000\r\n\r\n")}) {
+    HttpClient client = side.client();
+    client.send(begun);
+    while (!client.has_bytes(1ms)) client.send("x");
+    EXPECT_EQ(client.receive().status, 408u);
+  }
+}
+
+TEST_F(CommandHttp, BodiesUnderWayHaveALimitTogether) {
+  writer::HttpLimits limits;
+  limits.bodies_bytes = 4096;
+  CommandSide side(
+      server_->config("shop"), [](WriterConfig& config) { config.body_limit_bytes = 2048; }, limits);
+  const std::string head =
+      "PUT /v1/t/1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+      "2000\r\n\r\n";
+  HttpClient first = side.client();
+  HttpClient second = side.client();
+  for (HttpClient* client : {&first, &second}) client->send(head + "{" + std::string(1998, ' '));
+  while (side.request("GET", "/status").body.find("\"body_bytes\":3998}") == std::string::npos) {
+  }
+  HttpClient third = side.client();
+  third.send(head + std::string(1999, ' '));
+  const HttpAnswer refused = third.receive();
+  EXPECT_TRUE(third.is_closed());
+  EXPECT_EQ(refused.status, 503u);
+  EXPECT_THAT(refused.body, HasSubstr("busy"));
+  EXPECT_EQ(refused.headers.at("retry-after"), "1");
+  EXPECT_EQ(side.request("GET", "/healthz").status, 200u) << "what needs no body is answered";
+  for (HttpClient* client : {&first, &second}) {
+    client->send("}");
+    EXPECT_NE(client->receive().status, 503u) << "who has room keeps it";
+  }
+  EXPECT_EQ(side.request("PUT", "/v1/t/2", "{\"v\":1" + std::string(1900, ' ') + "}").status, 201u)
+      << "and it is given back";
+}
+
+TEST_F(CommandHttp, AClientThatHasFinishedSendingIsAnswered) {
+  CommandSide side(server_->config("shop"));
+  HttpClient client = side.client();
+  client.send(
+      "PUT /v1/t/1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n"
+      "{\"v\":1}GET /v1/t/1 HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hea");
+  client.finish_sending();
+  EXPECT_EQ(client.receive().status, 201u);
+  EXPECT_EQ(client.receive().body, R"({"id":1,"v":1})");
+  EXPECT_TRUE(client.is_closed()) << "half a request is none";
+}
+
+TEST_F(CommandHttp, SpeaksHttp10AndHeadAndOptions) {
+  CommandSide side(server_->config("shop"));
+  EXPECT_EQ(side.request("PUT", "/v1/t/1", R"({"v":1})").status, 201u);
+  HttpClient old = side.client();
+  old.send("GET /healthz HTTP/1.0\r\nHost: localhost\r\nConnection: Keep-Alive\r\n\r\n");
+  EXPECT_EQ(old.receive().headers.at("connection"), "keep-alive");
+  old.send("GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n");
+  EXPECT_EQ(old.receive().headers.at("connection"), "close");
+  EXPECT_TRUE(old.is_closed());
+  HttpClient client = side.client();
+  const HttpAnswer head = client.request("HEAD", "/v1/t/1");
+  EXPECT_EQ(head.status, 200u);
+  EXPECT_EQ(head.headers.at("content-length"), "14");
+  client.send("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  const HttpAnswer options = client.receive(true);
+  EXPECT_EQ(options.status, 204u);
+  EXPECT_EQ(options.headers.at("allow"), "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+  EXPECT_FALSE(options.headers.contains("content-length"));
+  EXPECT_EQ(client.request("GET", "/v1/t/1").body, R"({"id":1,"v":1})") << "the connection goes on";
 }
 
 TEST_F(CommandHttp, PagesTellWhatIsGoingOn) {

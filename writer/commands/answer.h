@@ -22,7 +22,7 @@ struct Answer {
   unsigned retry_after_s = 0;     // 0: no Retry-After
   std::string location;           // of a created row; empty: none
   std::string_view content_type;  // empty: JSON, or a problem
-  std::string_view allow;         // of a 405
+  std::string_view allow;         // of a 405, and of what OPTIONS asks for
   bool ask_for_token = false;     // WWW-Authenticate: Bearer
   bool close = false;             // end the connection after this answer
 };

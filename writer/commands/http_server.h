@@ -1,6 +1,7 @@
-// HttpServer: the writer's HTTP side on Boost.Asio and Beast, one thread.
+// HttpServer: the writer's HTTP side on Boost.Asio, one thread.
 //
-//   POST /v1/{table} · GET, PUT, PATCH, DELETE /v1/{table}/{key} (or ?key=…) · GET /status /healthz /readyz /metrics
+//   POST /v1/{table} · GET, PUT, PATCH, DELETE /v1/{table}/{key} (or ?key=…) · GET /status /healthz /readyz /metrics ·
+//   HEAD as GET · OPTIONS: which methods there are
 //
 // A connection has one request under way at a time; pipelined ones wait in its buffer. A command goes to the session
 // pool; when it is committed, the answer waits for its marker row in the stream, at most writer.version_wait, without
@@ -29,6 +30,8 @@ namespace ringside::writer {
 struct HttpLimits {
   std::uint32_t head_bytes = 8192;
   std::size_t connections = 1024;  // one more is answered 503 and closed
+  std::uint64_t bodies_bytes = std::uint64_t{256}
+                               << 20;  // of all requests under way; one more is answered 503
   std::chrono::milliseconds idle{60'000};
   std::chrono::milliseconds head{5'000};    // from a request's first byte to its whole head
   std::chrono::milliseconds body{30'000};   // to its whole body
@@ -36,7 +39,7 @@ struct HttpLimits {
   std::chrono::milliseconds drain{15'000};  // stop(): for commands under way
 };
 
-class HttpCore;  // Beast stays out of this header
+class HttpCore;  // Asio stays out of this header
 
 class HttpServer {
  public:

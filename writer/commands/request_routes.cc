@@ -55,13 +55,12 @@ bool split_host(std::string_view host, std::string_view& name) {
          std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-std::optional<Answer> check_access(const RequestHead& head, const AccessRules& rules) {
-  if (head.hosts.size() != 1) return bad_request("a request has exactly one Host header");
-  switch (check_host(rules.listen, head.hosts.front())) {
+std::optional<Answer> check_access(const http::Request& request, const AccessRules& rules) {
+  switch (check_host(rules.listen, request.host)) {
     case HostCheck::kOk:
       break;
     case HostCheck::kBad:
-      return bad_request("the Host header is no host");
+      return bad_request("the Host is missing, or is none that this server could have");
     case HostCheck::kForeign:
       return make_problem({.status = 421,
                            .type = "misdirected",
@@ -72,10 +71,8 @@ std::optional<Answer> check_access(const RequestHead& head, const AccessRules& r
   return std::nullopt;
 }
 
-std::optional<Answer> check_token(const RequestHead& head, const AccessRules& rules) {
-  if (rules.tokens.empty()) return std::nullopt;
-  if (head.authorizations.size() == 1 && is_authorised(rules.tokens, head.authorizations.front()))
-    return std::nullopt;
+std::optional<Answer> check_token(const http::Request& request, const AccessRules& rules) {
+  if (rules.tokens.empty() || is_authorised(rules.tokens, request.authorization)) return std::nullopt;
   Answer answer = make_problem({.status = 401,
                                 .type = "unauthorized",
                                 .title = "A token is needed",
@@ -84,13 +81,33 @@ std::optional<Answer> check_token(const RequestHead& head, const AccessRules& ru
   return answer;
 }
 
-Answer method_not_allowed(std::string_view allow) {
-  Answer answer = make_problem({.status = 405,
-                                .type = "method-not-allowed",
-                                .title = "The method is not possible here",
-                                .detail = fmt::format("possible here: {}", allow)});
+// Of a resource that takes the methods of `allow` and not this one; OPTIONS asks for just that list.
+Answer methods_are(std::string_view allow, http::Method method) {
+  Answer answer;
+  if (method == http::Method::kOptions) {
+    answer.status = 204;
+  } else {
+    answer = make_problem({.status = 405,
+                           .type = "method-not-allowed",
+                           .title = "The method is not possible here",
+                           .detail = fmt::format("possible here: {}", allow)});
+  }
   answer.allow = allow;
   return answer;
+}
+
+Answer no_body(const http::Request& request) {
+  return make_problem({.status = 413,
+                       .type = "body-not-allowed",
+                       .title = "Request body not allowed",
+                       .detail = fmt::format("{} takes no body here", to_string(request.method))});
+}
+
+Answer unknown_method() {
+  return make_problem({.status = 501,
+                       .type = "method-not-implemented",
+                       .title = "The method is not known",
+                       .detail = "known are GET, HEAD, OPTIONS, POST, PUT, PATCH and DELETE"});
 }
 
 std::optional<Route::Kind> page(std::string_view path) {
@@ -123,25 +140,32 @@ std::optional<Answer> key_of_query(std::string_view query, Route& route, bool& h
   return std::nullopt;
 }
 
-std::optional<Operation> row_operation(std::string_view method) {
-  if (method == "GET") return Operation::kRead;
-  if (method == "PUT") return Operation::kPut;
-  if (method == "PATCH") return Operation::kPatch;
-  if (method == "DELETE") return Operation::kDelete;
-  return std::nullopt;
+std::optional<Operation> row_operation(http::Method method) {
+  switch (method) {
+    case http::Method::kGet:
+    case http::Method::kHead:
+      return Operation::kRead;
+    case http::Method::kPut:
+      return Operation::kPut;
+    case http::Method::kPatch:
+      return Operation::kPatch;
+    case http::Method::kDelete:
+      return Operation::kDelete;
+    default:
+      return std::nullopt;
+  }
 }
 
-std::variant<Route, Answer> find_command(const RequestHead& head, std::string_view path,
-                                         std::string_view query) {
-  const http::PathSegments segments = http::split_path(path);
+std::variant<Route, Answer> find_command(const http::Request& request) {
+  const http::PathSegments segments = http::split_path(request.path);
   const bool is_ours = segments[0] == "v1" && (segments.count == 2 || segments.count == 3) &&
                        !segments.is_too_deep && !segments[1].empty();
-  if (!is_ours) return no_such_path(path);
+  if (!is_ours) return no_such_path(request.path);
   if (segments.has_dot_segment) return bad_request("the path has a dot segment: write such a key as ?key=..");
   Route route;
   route.raw_table = segments[1];
   bool has_key = false;
-  if (auto refusal = key_of_query(query, route, has_key)) return *std::move(refusal);
+  if (auto refusal = key_of_query(request.query, route, has_key)) return *std::move(refusal);
   if (segments.count == 3) {
     if (has_key) return bad_request("the key is in the path and in the query");
     if (segments[2].empty()) return bad_request("the key is empty: write an empty key as ?key=");
@@ -149,20 +173,20 @@ std::variant<Route, Answer> find_command(const RequestHead& head, std::string_vi
     has_key = true;
   }
   if (!has_key) {
-    if (head.method != "POST") return method_not_allowed("POST");
+    if (request.method != http::Method::kPost) return methods_are("POST, OPTIONS", request.method);
     route.operation = Operation::kInsert;
   } else {
-    const auto operation = row_operation(head.method);
-    if (!operation) return method_not_allowed("GET, PUT, PATCH, DELETE");
+    const auto operation = row_operation(request.method);
+    if (!operation) return methods_are("GET, HEAD, PUT, PATCH, DELETE, OPTIONS", request.method);
     route.operation = *operation;
   }
   const bool takes_body = route.operation != Operation::kRead && route.operation != Operation::kDelete;
-  if (!takes_body && head.has_body) return bad_request(fmt::format("{} takes no body here", head.method));
-  if (takes_body && (head.content_types.size() != 1 || !is_json(head.content_types.front()))) {
+  if (!takes_body && request.has_body()) return no_body(request);
+  if (takes_body && !is_json(request.content_type)) {
     return make_problem({.status = 415,
                          .type = "unsupported-media-type",
                          .title = "The body must be JSON",
-                         .detail = "send Content-Type: application/json"});
+                         .detail = "send Content-Type: application/json, once"});
   }
   return route;
 }
@@ -194,22 +218,21 @@ bool is_json(std::string_view content_type) {
          equal_without_case(parameter, "charset=\"utf-8\"");
 }
 
-std::variant<Route, Answer> find_route(const RequestHead& head, const AccessRules& rules) {
-  if (auto refusal = check_access(head, rules)) return *std::move(refusal);
-  if (!head.target.starts_with('/')) return bad_request("the target must be a path");
-  const std::size_t mark = std::min(head.target.find('?'), head.target.size());
-  const std::string_view path = head.target.substr(0, mark);
-  const std::string_view query = head.target.substr(std::min(mark + 1, head.target.size()));
-
-  const auto kind = page(path);
+std::variant<Route, Answer> find_route(const http::Request& request, const AccessRules& rules) {
+  if (auto refusal = check_access(request, rules)) return *std::move(refusal);
+  const auto kind = page(request.path);
   // Probes must work without a secret; what they say is ready or not.
   const bool is_probe = kind == Route::Kind::kHealth || kind == Route::Kind::kReady;
   if (!is_probe) {
-    if (auto refusal = check_token(head, rules)) return *std::move(refusal);
+    if (auto refusal = check_token(request, rules)) return *std::move(refusal);
   }
-  if (!kind) return find_command(head, path, query);
-  if (head.method != "GET" && head.method != "HEAD") return method_not_allowed("GET, HEAD");
-  if (head.has_body) return bad_request(fmt::format("{} takes no body here", head.method));
+  if (request.method == http::Method::kOther) return unknown_method();
+  if (request.method == http::Method::kOptions && request.has_body()) return no_body(request);
+  if (request.path == "*") return methods_are("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS", request.method);
+  if (!kind) return find_command(request);
+  if (request.method != http::Method::kGet && request.method != http::Method::kHead)
+    return methods_are("GET, HEAD, OPTIONS", request.method);
+  if (request.has_body()) return no_body(request);
   Route route;
   route.kind = *kind;
   return route;

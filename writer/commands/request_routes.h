@@ -1,7 +1,7 @@
 // What a request asks of the writer, and whether it may: everything that the head alone decides.
 //
-// Checked in this order: Host (a web page that had its own name resolve to this machine is refused), token, path,
-// method, Content-Type (a web page cannot send application/json elsewhere without being asked first).
+// Checked in this order: Host (a web page that had its own name resolve to this machine is refused), token, method, path,
+// Content-Type (a web page cannot send application/json elsewhere without being asked first).
 //
 // Threads: pure functions.   Ownership: a Route owns its texts.
 // Errors: the answer to send instead.   Limits: the head's, set by the HTTP side.
@@ -13,22 +13,13 @@
 #include <string>
 #include <string_view>
 #include <variant>
-#include <vector>
 
 #include "base/config.h"
+#include "http/request_parser.h"
 #include "writer/commands/answer.h"
 #include "writer/commands/command_runner.h"
 
 namespace ringside::writer {
-
-struct RequestHead {
-  std::string_view method;
-  std::string_view target;
-  std::vector<std::string_view> hosts;           // every Host field
-  std::vector<std::string_view> authorizations;  // every Authorization field
-  std::vector<std::string_view> content_types;
-  bool has_body = false;
-};
 
 struct AccessRules {
   ListenAddress listen;
@@ -44,7 +35,7 @@ struct Route {
   std::string raw_key;
 };
 
-std::variant<Route, Answer> find_route(const RequestHead& head, const AccessRules& rules);
+std::variant<Route, Answer> find_route(const http::Request& request, const AccessRules& rules);
 
 enum class HostCheck : std::uint8_t {
   kOk,
