@@ -310,4 +310,59 @@ std::string to_string(const MysqlGtidSet::Source& source, std::uint64_t number) 
   return text;
 }
 
+// ------------------------------------------------------------------------------------------- what was executed
+
+namespace {
+
+// No list of MariaDB GTIDs looks like one: it has no colon.
+bool names_a_uuid(std::string_view text) {
+  MysqlGtidSet::Uuid uuid;
+  constexpr std::size_t kUuidText = 36;
+  return text.size() > kUuidText && text[kUuidText] == ':' && read_uuid(text.substr(0, kUuidText), uuid);
+}
+
+bool read_set(std::string_view text, MysqlGtidSet& set) {
+  if (text.size() > kMaxGtidText) return false;
+  MysqlGtidSet::Source source;
+  MysqlGtidSet::Interval interval;
+  GtidSetReader reader(text);
+  while (reader.next(source, interval)) set.add(source, interval);
+  return !reader.has_failed();
+}
+
+}  // namespace
+
+bool ExecutedGtids::assign(std::string_view text) {
+  MysqlGtidSet set;
+  if (names_a_uuid(text) && !read_set(text, set)) return false;
+  set_ = std::move(set);
+  text_.assign(text);
+  is_text_old_ = is_mysql();
+  return true;
+}
+
+bool ExecutedGtids::add(std::string_view text) {
+  if (text.empty()) return true;
+  if (!names_a_uuid(text)) {
+    if (is_mysql()) return false;
+    text_.assign(text);
+    return true;
+  }
+  if (!is_mysql() && !text_.empty()) return false;
+  // Most often one GTID: read once to see that all of it can be, so that nothing has to be taken back.
+  MysqlGtidSet::Source source;
+  MysqlGtidSet::Interval interval;
+  GtidSetReader check(text.substr(0, kMaxGtidText));
+  while (check.next(source, interval)) continue;
+  if (check.has_failed() || text.size() > kMaxGtidText) return false;
+  is_text_old_ = true;
+  return read_set(text, set_);
+}
+
+const std::string& ExecutedGtids::text() const {
+  if (is_text_old_) text_ = set_.to_string();
+  is_text_old_ = false;
+  return text_;
+}
+
 }  // namespace ringside::shm

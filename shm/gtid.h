@@ -139,4 +139,28 @@ class GtidSetReader {
   bool needs_interval_ = false;  // the source or tag named last has none yet
 };
 
+// What had been executed up to one point of the log, as its checkpoints and commits tell it: for MariaDB the newest
+// GTID of its one domain, for MySQL a set.
+//
+//   checkpoint: assign(whole)    commit: add(its own GTID), add(what was executed together with it)
+//
+// A text that names UUIDs is MySQL's; any other one is kept as it is.
+class ExecutedGtids {
+ public:
+  // False, and nothing changed: a MySQL set that cannot be read.
+  bool assign(std::string_view text);
+  // False, and nothing changed: as assign(), or of another kind than what is here. "" adds nothing.
+  bool add(std::string_view text);
+
+  bool is_mysql() const { return !set_.is_empty(); }
+  const MysqlGtidSet& set() const { return set_; }  // MySQL
+  // As a checkpoint says it; stands until the next change.
+  const std::string& text() const;
+
+ private:
+  MysqlGtidSet set_;
+  mutable std::string text_;
+  mutable bool is_text_old_ = false;  // MySQL: the text is made when it is asked for
+};
+
 }  // namespace ringside::shm

@@ -20,7 +20,7 @@ namespace ringside::shm {
 
 inline constexpr std::uint64_t kRingMagic = 0x45444953474e4952;  // "RINGSIDE", little-endian
 inline constexpr std::uint64_t kReaderMagic = 0x5245444145525352;
-inline constexpr std::uint64_t kLayoutVersion = 1;
+inline constexpr std::uint64_t kLayoutVersion = 2;
 inline constexpr std::size_t kMaxReaders = 64;
 inline constexpr std::size_t kHeaderBytes = 4096;
 inline constexpr std::size_t kReaderFileBytes = 4096;

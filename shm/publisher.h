@@ -13,7 +13,8 @@
 // Threads: one (capture's).   Ownership: owns ring, index and buffers.
 // Errors: kLimit: the ring (or the spill file's disk) is full; nothing has changed, the same call may be made
 // again later. kUnsupported from insert, update, load_row: the row is larger than a record may be; it was not
-// taken. kInvalid from commit: a version that goes back, a GTID too long for a segment; nothing has changed.
+// taken. kInvalid from commit: a version that goes back, a GTID text too long for a segment or of
+// another kind than those before; nothing has changed.
 // kCorrupt from load_row, end_load: a key twice; abandon the load. Everything else: the publisher is failed for
 // good, and says so ever after (an indeterminate append is never gone on from); a new Publisher continues from
 // what was published.
@@ -46,9 +47,10 @@ struct PublisherOptions {
 // The last transaction that the ring holds.
 struct LastCommit {
   Version version;
-  std::string gtid;
+  std::string gtid;                   // empty: MySQL's state at a snapshot
   std::uint64_t events_checksum = 0;  // 0: not known (the state of a snapshot, not of a transaction seen)
-  std::string gtid_before;            // of the transaction before; empty when the ring does not know it
+  // MariaDB: of the transaction before; empty when the ring does not know it. MySQL: empty, executed() has it all.
+  std::string gtid_before;
 };
 
 // What one table's rows amount to.
@@ -81,6 +83,8 @@ class BasicPublisher {
   Result<void> activate(BasicPublisher* previous);
 
   const LastCommit& last_commit() const;
+  // All up to and with it.
+  const ExecutedGtids& executed() const;
   const Catalogue& catalogue() const;
   // The incarnation that serves this name now; nullptr when the name is unknown or quarantined.
   const Table* live_table(std::string_view name) const;

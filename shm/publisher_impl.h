@@ -62,9 +62,11 @@ struct BasicPublisher<Memory>::Impl {
   std::string append_row(RecordHeader header, std::span<std::byte> record);
   void append_payload(RecordHeader header, std::string_view payload);
   Result<void> flush_load();
+  Result<void> check_gtids(const Commit& commit) const;
   // A second commit of the same GTID (tables that became live at a version already reached) is no new transaction.
   void remember(Version version, const Commit& commit) {
     std::string before = commit.gtid == last.gtid ? last.gtid_before : last.gtid;
+    if (ring->executed().is_mysql()) before.clear();
     last = LastCommit{version, std::string(commit.gtid), commit.events_checksum, std::move(before)};
   }
   Error fail(Error error) {
@@ -413,10 +415,7 @@ Result<typename BasicPublisher<Memory>::Quarantined> BasicPublisher<Memory>::com
                              version.value(), impl_->last.version.value())};
   }
   // Every segment opens with it: it must leave the segment's room to the rows.
-  if (commit.gtid.size() > impl_->ring->segment_capacity() / 4) {
-    return Error{ErrorKind::kInvalid,
-                 fmt::format("a GTID text of {} bytes: raise ring.segment_size", commit.gtid.size())};
-  }
+  RINGSIDE_TRY(impl_->check_gtids(commit));
   RecordHeader header;
   header.type = RecordType::kCommit;
   header.version = version;
@@ -424,6 +423,22 @@ Result<typename BasicPublisher<Memory>::Quarantined> BasicPublisher<Memory>::com
   RINGSIDE_TRY(impl_->flush(header, commit, refused));
   impl_->remember(version, commit);
   return refused;
+}
+
+template <class Memory>
+Result<void> BasicPublisher<Memory>::Impl::check_gtids(const Commit& commit) const {
+  const ExecutedGtids& before = ring->executed();
+  const std::size_t bytes =
+      commit.gtid.size() + commit.executed.size() + (before.is_mysql() ? before.text().size() : 0);
+  if (bytes > std::min<std::uint64_t>(ring->segment_capacity() / 4, kMaxGtidText)) {
+    return Error{ErrorKind::kInvalid, fmt::format("a GTID text of {} bytes: raise ring.segment_size", bytes)};
+  }
+  ExecutedGtids added;
+  const bool is_read = added.add(commit.executed) && added.add(commit.gtid);
+  const bool fits = added.text().empty() || before.text().empty() || added.is_mysql() == before.is_mysql();
+  if (is_read && fits) return {};
+  return Error{ErrorKind::kInvalid, fmt::format("the GTIDs '{}' and '{}' cannot come after '{}'",
+                                                commit.executed, commit.gtid, before.text())};
 }
 
 template <class Memory>
@@ -498,8 +513,7 @@ Result<void> BasicPublisher<Memory>::Impl::flush(RecordHeader commit_header, con
   Commit counted = commit;
   counted.row_count = appended;
   append_payload(commit_header, commit_payload(counted));
-  ring->publish(is_load ? last.version : commit_header.version,
-                is_load ? last.gtid : std::string(commit.gtid));
+  ring->publish(is_load ? last.version : commit_header.version, commit.gtid, commit.executed);
   spilled += buffer.spilled_bytes();
   buffer.clear();
   touched.clear();
@@ -566,6 +580,10 @@ const std::string& BasicPublisher<Memory>::why_fresh() const {
 template <class Memory>
 const LastCommit& BasicPublisher<Memory>::last_commit() const {
   return impl_->last;
+}
+template <class Memory>
+const ExecutedGtids& BasicPublisher<Memory>::executed() const {
+  return impl_->ring->executed();
 }
 template <class Memory>
 const Catalogue& BasicPublisher<Memory>::catalogue() const {

@@ -136,6 +136,7 @@ std::string commit_payload(const Commit& commit) {
   append_le(out, commit.events_checksum);
   append_le(out, commit.row_count);
   append_text(out, commit.gtid);
+  append_text(out, commit.executed);
   return out;
 }
 
@@ -146,6 +147,7 @@ bool parse_commit(const RecordHeader& header, Bytes record, Commit& commit) {
   commit.events_checksum = reader.u64();
   commit.row_count = reader.u32();
   commit.gtid = read_text(reader);
+  commit.executed = read_text(reader);
   return reader.ok();
 }
 

@@ -134,7 +134,10 @@ struct Commit {
   std::uint64_t commit_time_us = 0;   // the source's clock, since 1970; 0 when the source does not tell
   std::uint64_t events_checksum = 0;  // of the transaction's binlog events, compared on every reconnect
   std::uint32_t row_count = 0;        // records of rows and tombstones since the commit before
-  std::string_view gtid;              // text: "0-1-42"
+  // The transaction's own: "0-1-42", "uuid:5", "uuid:tag:5". Empty for a MySQL snapshot's state.
+  std::string_view gtid;
+  // MySQL: a set that was executed together with it since the commit before; empty when that is `gtid` alone.
+  std::string_view executed = {};
 };
 std::string commit_payload(const Commit& commit);
 bool parse_commit(const RecordHeader& header, Bytes record, Commit& commit);

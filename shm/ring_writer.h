@@ -24,6 +24,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "shm/catalogue.h"
+#include "shm/gtid.h"
 #include "shm/layout.h"
 #include "shm/memory.h"
 #include "shm/record.h"
@@ -104,12 +105,13 @@ class BasicRingWriter {
   // filled in here. `record` is the whole record (header bytes undefined, padding zero), 8-aligned, its
   // length a multiple of 8. Precondition: make_room covered it.
   Address append(RecordHeader header, std::span<std::byte> record);
-  // Publishes what has been appended (P3, P4). The record appended last must be a commit. `version` and
-  // `gtid_set` are what checkpoints say from now on.
-  void publish(Version version, std::string_view gtid_set);
+  // Publishes what has been appended (P3, P4). The record appended last must be a commit. Checkpoints say from now
+  // on `version`, and that these GTIDs (the commit's own, and what was executed together with it) were executed
+  // besides all before. Precondition: executed() takes them.
+  void publish(Version version, std::string_view gtid, std::string_view executed_with = {});
   Position committed_position() const;
   Version version() const;
-  const std::string& gtid_set() const;
+  const ExecutedGtids& executed() const;
 
   // For RowIndex and for the sizes of rows replaced: this process' own records.
   bool equals(Address address, Bytes key) const;

@@ -59,7 +59,7 @@ struct BasicRingWriter<Memory>::Impl {
   std::uint64_t committed = 0;
 
   Version version;
-  std::string gtid_set;
+  ExecutedGtids executed;
   std::vector<std::byte> scratch;
 
   RingHeader& header() const { return view.header(); }
@@ -79,6 +79,7 @@ struct BasicRingWriter<Memory>::Impl {
   std::uint64_t capacity() const {
     return segment_bytes() - checkpoint_bytes() - record_bytes(kSegmentEndPayload);
   }
+  Result<void> recover_gtids(const Record& record);
   void open_segment(std::uint64_t slot, std::uint32_t run, std::uint64_t chunk_first, std::uint64_t start);
   void next_segment(std::uint32_t run);
   Address place(RecordHeader header, std::span<std::byte> record);
@@ -324,16 +325,7 @@ Result<void> BasicRingWriter<Memory>::recover(const std::function<Result<void>(c
       return Error{ErrorKind::kCorrupt, fmt::format("the ring's log contradicts itself at position {}",
                                                     walker.position().value())};
     }
-    Checkpoint checkpoint;
-    if (parse_checkpoint(record.header, record.bytes, checkpoint)) self.gtid_set = checkpoint.gtid_set;
-    if (record.header.type == RecordType::kCommit && (record.header.flags & kLoadBatch) == 0) {
-      self.version = record.header.version;
-      Commit commit;
-      if (!parse_commit(record.header, record.bytes, commit)) {
-        return Error{ErrorKind::kCorrupt, "a commit record of the ring contradicts itself"};
-      }
-      self.gtid_set = commit.gtid;  // a source of one domain: its newest GTID says it all
-    }
+    RINGSIDE_TRY(self.recover_gtids(record));
     RINGSIDE_TRY(visit(record));
   }
   self.segment = walker.segment();
@@ -343,6 +335,29 @@ Result<void> BasicRingWriter<Memory>::recover(const std::function<Result<void>(c
   }
   self.wake_readers(true);  // those that the writer before us did not come to wake
   return {};
+}
+
+// The oldest checkpoint says what was executed before the log begins, commits what was since; every later checkpoint has
+// to say the same.
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::Impl::recover_gtids(const Record& record) {
+  const bool is_commit = record.header.type == RecordType::kCommit && (record.header.flags & kLoadBatch) == 0;
+  if (!is_commit && record.header.type != RecordType::kCheckpoint) return {};
+  const Error contradiction{
+      ErrorKind::kCorrupt,
+      fmt::format("the ring says at position {} of which transactions it consists, and contradicts itself",
+                  record.position.value())};
+  if (is_commit) {
+    Commit commit;
+    if (!parse_commit(record.header, record.bytes, commit)) return contradiction;
+    if (!executed.add(commit.executed) || !executed.add(commit.gtid)) return contradiction;
+    version = record.header.version;
+    return {};
+  }
+  Checkpoint checkpoint;
+  if (!parse_checkpoint(record.header, record.bytes, checkpoint)) return contradiction;
+  if (executed.text().empty() && !executed.assign(checkpoint.gtid_set)) return contradiction;
+  return executed.text() == checkpoint.gtid_set ? Result<void>() : contradiction;
 }
 
 template <class Memory>
@@ -500,7 +515,7 @@ Result<void> BasicRingWriter<Memory>::make_room(const RoomNeeded& needed) {
 
 template <class Memory>
 std::uint64_t BasicRingWriter<Memory>::Impl::checkpoint_bytes() const {
-  return record_bytes(checkpoint_payload(Checkpoint{Position(), 0, gtid_set}).size());
+  return record_bytes(checkpoint_payload(Checkpoint{Position(), 0, executed.text()}).size());
 }
 
 // Copies a record whose room is known to be there to the tail.
@@ -532,7 +547,7 @@ void BasicRingWriter<Memory>::Impl::open_segment(std::uint64_t slot, std::uint32
   checkpoint.type = RecordType::kCheckpoint;
   checkpoint.version = version;
   place_payload(checkpoint,
-                checkpoint_payload(Checkpoint{Position(start), catalogue.generation(), gtid_set}));
+                checkpoint_payload(Checkpoint{Position(start), catalogue.generation(), executed.text()}));
 }
 
 // Closes the tail's segment and opens the next: an ordinary one (run 1), or the next jumbo that make_room
@@ -579,10 +594,11 @@ Address BasicRingWriter<Memory>::append(RecordHeader header, std::span<std::byte
 }
 
 template <class Memory>
-void BasicRingWriter<Memory>::publish(Version version, std::string_view gtid_set) {
+void BasicRingWriter<Memory>::publish(Version version, std::string_view gtid,
+                                      std::string_view executed_with) {
   Impl& self = *impl_;
   self.version = version;
-  if (self.gtid_set != gtid_set) self.gtid_set = gtid_set;
+  RINGSIDE_ASSERT(self.executed.add(executed_with) && self.executed.add(gtid));
   self.committed = self.position();
   Memory::store_seq_cst(&self.header().committed_position, self.committed);  // P3
   self.wake_readers(false);                                                  // P4
@@ -637,8 +653,8 @@ Version BasicRingWriter<Memory>::version() const {
   return impl_->version;
 }
 template <class Memory>
-const std::string& BasicRingWriter<Memory>::gtid_set() const {
-  return impl_->gtid_set;
+const ExecutedGtids& BasicRingWriter<Memory>::executed() const {
+  return impl_->executed;
 }
 template <class Memory>
 bool BasicRingWriter<Memory>::equals(Address address, Bytes key) const {

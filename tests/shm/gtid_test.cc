@@ -154,5 +154,27 @@ TEST(MysqlGtidSet, TextIsReadIntervalByInterval) {
   EXPECT_FALSE(stops.next(source, interval));
 }
 
+TEST(ExecutedGtids, AreTheNewestOfMariaDbOrASetOfMysql) {
+  const std::string a = kUuidA;
+  ExecutedGtids maria;
+  EXPECT_TRUE(maria.assign("0-1-5"));
+  EXPECT_TRUE(maria.add("0-2-7") && maria.add(""));
+  EXPECT_EQ(maria.text(), "0-2-7");
+  EXPECT_FALSE(maria.is_mysql());
+  EXPECT_FALSE(maria.add(a + ":1"));
+  ExecutedGtids mysql;
+  EXPECT_TRUE(mysql.add("") && mysql.add(a + ":1-3") && mysql.add(a + ":5"));
+  EXPECT_TRUE(mysql.is_mysql());
+  EXPECT_EQ(mysql.text(), a + ":1-3:5");
+  EXPECT_FALSE(mysql.add("0-1-5"));
+  EXPECT_FALSE(mysql.add(a + ":4:x y")) << "nothing of it is taken";
+  EXPECT_FALSE(mysql.assign(a + ":"));
+  EXPECT_TRUE(mysql.add(a + ":4"));
+  EXPECT_EQ(mysql.text(), a + ":1-5");
+  EXPECT_EQ(mysql.set().version(), Version(5));
+  EXPECT_TRUE(mysql.assign("0-1-1"));
+  EXPECT_FALSE(mysql.is_mysql());
+}
+
 }  // namespace
 }  // namespace ringside::shm

@@ -495,6 +495,84 @@ TEST(Publisher, ARolledBackTransactionLeavesNothing) {
   EXPECT_EQ(mirror.gtid, "0-1-2") << "a transaction without changes publishes as well";
 }
 
+TEST(Publisher, MysqlGtidsAddUpInCommitsAndCheckpointsAndOverARestart) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  const std::string a = TestWriter::kUuid;
+  const std::string b = "4e11fa47-71ca-11e1-9e33-c80aa9429562";
+  ASSERT_TRUE(writer.open());
+  ASSERT_TRUE(writer->switch_to(writer->new_table(items_table())));
+  // A snapshot's state, of which nobody knows what came last.
+  const std::string snapshot = a + ":1-5:blue:1-2";
+  ASSERT_TRUE(writer->commit(Version(7), Commit{0, 0, 0, "", snapshot}));
+  ASSERT_TRUE(writer.activate());
+  EXPECT_EQ(writer->executed().text(), snapshot);
+  EXPECT_EQ(writer->last_commit().gtid, "");
+  const auto commit = [&](std::uint64_t version, const std::string& gtid, const std::string& executed) {
+    const auto committed = writer->commit(Version(version), Commit{0, version, 0, gtid, executed});
+    EXPECT_TRUE(committed) << why(committed);
+  };
+  commit(8, b + ":9", "");
+  commit(11, a + ":7", a + ":6-7:blue:3");  // published together
+  commit(11, a + ":7", "");                 // a table that became live at a version already reached
+  EXPECT_EQ(writer->executed().text(), a + ":1-7:blue:1-3," + b + ":9");
+  EXPECT_EQ(writer->last_commit().gtid, a + ":7");
+  EXPECT_EQ(writer->last_commit().gtid_before, "");
+  // Many segments, each with a checkpoint that has to say the same as the commits before it; loads say nothing new.
+  std::uint64_t version = 12;
+  for (; version < 40; ++version) {
+    if (version == 20) {
+      RowBuilder row;
+      const TableId second = writer->new_table(items_table("second"));
+      EXPECT_TRUE(writer->load_row(second, Version(4), build_item(row, 1, filler(9000))));
+      EXPECT_TRUE(writer->end_load());
+    }
+    ASSERT_TRUE(writer.insert(version, filler(3000)));
+    commit(version, b + ":" + std::to_string(version), "");
+  }
+  const std::string text = a + ":1-7:blue:1-3," + b + ":9:12-39";
+  EXPECT_EQ(writer->executed().text(), text);
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(writer.open());
+    ASSERT_FALSE(writer->is_fresh()) << writer->why_fresh();
+    EXPECT_EQ(writer->executed().text(), text);
+    EXPECT_EQ(writer->executed().set().version(), writer->last_commit().version);
+    EXPECT_EQ(writer->last_commit().gtid, b + ":39");
+  }
+}
+
+TEST(Publisher, RefusesGtidsThatDoNotGoTogether) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  const std::string uuid = TestWriter::kUuid;
+  ASSERT_TRUE(writer.start());
+  const auto refused = [&](const std::string& gtid, const std::string& executed) {
+    const auto committed = writer->commit(Version(9), Commit{0, 1, 0, gtid, executed});
+    return !committed && committed.error().kind == ErrorKind::kInvalid;
+  };
+  EXPECT_TRUE(refused(uuid + ":1", "")) << "a MySQL GTID in a MariaDB ring";
+  EXPECT_TRUE(refused("0-1-9", uuid + ":1"));
+  EXPECT_TRUE(refused("0-1-9" + std::string(8192, '9'), "")) << "longer than a segment bears";
+  ASSERT_TRUE(writer.commit(2));
+
+  const RingDirectory other;
+  TestWriter mysql(other.options());
+  mysql.use_mysql_gtids();
+  ASSERT_TRUE(mysql.start());
+  const auto mysql_refused = [&](const std::string& gtid, const std::string& executed) {
+    const auto committed = mysql->commit(Version(9), Commit{0, 1, 0, gtid, executed});
+    return !committed && committed.error().kind == ErrorKind::kInvalid;
+  };
+  EXPECT_TRUE(mysql_refused("0-1-9", ""));
+  EXPECT_TRUE(mysql_refused(uuid + ":2:x y", ""));
+  EXPECT_TRUE(mysql_refused(uuid + ":2", uuid + ":0"));
+  std::string many = uuid;
+  for (int n = 0; n < 1200; ++n) many += ":" + std::to_string(1000 + 2 * n);
+  EXPECT_TRUE(mysql_refused("", many)) << "a set longer than a segment bears";
+  EXPECT_EQ(mysql->executed().text(), uuid + ":1") << "nothing of it was taken";
+  ASSERT_TRUE(mysql.commit(2));
+}
+
 TEST(Publisher, ARingThatCannotBeReachedIsNotReplaced) {
   const RingDirectory directory;
   TestWriter writer(directory.options());

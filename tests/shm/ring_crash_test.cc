@@ -141,6 +141,7 @@ void expect_contents(const Mirror& mirror, std::uint64_t version) {
 bool dies_and_is_continued(std::uint64_t fault) {
   const RingDirectory directory;
   FaultWriter writer(small_ring(directory));
+  writer.use_mysql_gtids();
   FaultMemory::disarm();
   if (!writer.open()) return false;
   writer->describe("history", "test");
@@ -173,6 +174,7 @@ bool dies_and_is_continued(std::uint64_t fault) {
   const std::uint64_t version = writer->last_commit().version.value();
   EXPECT_TRUE(version == done || (died && version == done + 1)) << version << " after " << done;
   EXPECT_EQ(follower.version, Version(version));
+  EXPECT_EQ(writer->executed().set().version(), Version(version)) << writer->executed().text();
   expect_contents(mirror_of(writer.options().ring), version);
   // And it goes on, to the script's end.
   for (std::uint64_t next = version + 1; next <= kLastScripted; ++next) run_step(writer, next);

@@ -266,10 +266,20 @@ class BasicTestWriter {
   PublisherOptions& options() { return options_; }
   const UniqueFd& lock() const { return lock_; }
 
-  // Commits at this version, with a GTID to match; the tables that had to be quarantined.
+  // GTIDs are MySQL's from now on: kUuid:1, kUuid:2, …
+  static constexpr const char* kUuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+  void use_mysql_gtids() { is_mysql_ = true; }
+
+  // Commits at this version, with a GTID to match (and, on MySQL, those between it and the commit before); the tables
+  // that had to be quarantined.
   Result<typename BasicPublisher<Memory>::Quarantined> try_commit(std::uint64_t version) {
-    const std::string gtid = "0-1-" + std::to_string(version);
-    return publisher_->commit(Version(version), Commit{version * 10, version * 100, 0, gtid});
+    const std::string number = std::to_string(version);
+    const std::uint64_t before = publisher_->last_commit().version.value();
+    const std::string gtid = is_mysql_ ? kUuid + (":" + number) : "0-1-" + number;
+    std::string executed;
+    if (is_mysql_ && before + 1 < version)
+      executed = kUuid + (":" + std::to_string(before + 1) + "-" + number);
+    return publisher_->commit(Version(version), Commit{version * 10, version * 100, 0, gtid, executed});
   }
   // As above; true when it went well and nothing was quarantined.
   bool commit(std::uint64_t version) {
@@ -296,6 +306,7 @@ class BasicTestWriter {
     return result.has_value();
   }
 
+  bool is_mysql_ = false;
   PublisherOptions options_;
   UniqueFd lock_;
   std::unique_ptr<BasicPublisher<Memory>> publisher_;
