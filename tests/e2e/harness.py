@@ -145,6 +145,10 @@ class Database:
                                   capture_output=True, check=False).returncode == 0
         wait_until(answers, "MariaDB answers", START_SECONDS)
 
+    def options(self, more: List[str]) -> None:
+        """From the next start on; they win over those before."""
+        self._extra = self._extra + more
+
     def restart(self, crash: bool = False) -> None:
         self.stop(crash)
         self.start()
