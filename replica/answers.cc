@@ -101,12 +101,26 @@ bool matches_etag(std::string_view if_none_match, std::string_view etag) {
   return false;
 }
 
-void Answers::begin_turn(const TableStore* tables, Version version, std::uint64_t unix_seconds) {
+void Answers::begin_turn(const TableStore* tables, Version version, std::uint64_t unix_seconds,
+                         std::optional<std::uint64_t> stale_seconds) {
   tables_ = tables;
-  if (version == version_ && unix_seconds == unix_seconds_ && !usual_head_.empty()) return;
+  if (version == version_ && unix_seconds == unix_seconds_ && stale_seconds == stale_seconds_ &&
+      !usual_head_.empty()) {
+    return;
+  }
   version_ = version;
   unix_seconds_ = unix_seconds;
+  stale_seconds_ = stale_seconds;
   date_.refresh(unix_seconds);
+  http::ByteSink more(more_text_);
+  more.append(kRevalidate);
+  if (stale_seconds) {
+    more.append("Ringside-Stale: ");
+    more.append_number(*stale_seconds);
+    more.append("\r\n");
+  }
+  RINGSIDE_ASSERT(!more.overflowed());
+  more_ = more.view();
   // All but the last lines of the head of nearly every answer.
   http::ByteSink out(usual_text_);
   Query usual;
@@ -142,7 +156,7 @@ http::ResponseHead Answers::head_for(const Query& query) const {
   head.version = version_.value();
   head.is_http_1_0 = query.is_http_1_0;
   head.keep_alive = query.keep_alive;
-  head.more = kRevalidate;
+  head.more = more_;
   return head;
 }
 

@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -44,8 +45,9 @@ class Answers {
   Answers(PageSource& pages, std::size_t response_limit) : pages_(pages), response_limit_(response_limit) {}
 
   // What every answer of a turn has in common. `tables` may be nullptr while not serving: then queries are pages and
-  // problems only.
-  void begin_turn(const TableStore* tables, Version version, std::uint64_t unix_seconds);
+  // problems only. `stale_seconds`: answers are marked as stale.
+  void begin_turn(const TableStore* tables, Version version, std::uint64_t unix_seconds,
+                  std::optional<std::uint64_t> stale_seconds = {});
 
   // Asks the processor for the row of a query that was planned a moment ago; for a batch: prefetch all, then write all.
   void prefetch(const Query& query) const {
@@ -82,7 +84,10 @@ class Answers {
   const TableStore* tables_ = nullptr;
   Version version_;
   std::uint64_t unix_seconds_ = 0;
+  std::optional<std::uint64_t> stale_seconds_;
   http::DateText date_;
+  std::array<char, 128> more_text_;
+  std::string_view more_;  // the header lines that all answers have beside the usual ones
   std::array<char, 512> usual_text_;
   std::string_view usual_head_;  // of a 200 in JSON on a connection that stays; up to its last lines
   RowBuffer row_;

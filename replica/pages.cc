@@ -43,6 +43,8 @@ std::string_view to_string(shm::CaptureState state) {
       return "full";
     case shm::CaptureState::kFailed:
       return "failed";
+    case shm::CaptureState::kReplacing:
+      return "replacing";
     case shm::CaptureState::kStopped:
       break;
   }
@@ -95,24 +97,53 @@ double ReplicaPages::staleness_seconds() const {
   return static_cast<double>(now - std::min(now, as_of)) / 1e9;
 }
 
+// Precondition: serving, and the source has given a sign of life.
+bool ReplicaPages::is_too_old() const {
+  const auto limit_ns = static_cast<std::uint64_t>(config_.max_staleness.count()) * 1'000'000;
+  return monotonic_ns() > follower_.current_as_of_ns() + limit_ns;
+}
+
+std::string ReplicaPages::too_old_reason() const {
+  const shm::SourceState source = follower_.reader().source();
+  return fmt::format(
+      "what it serves is {:.1f} s old (replica.max_staleness is {:.1f} s): capture is {}, the writer is "
+      "{}, {} "
+      "transactions are missing",
+      staleness_seconds(), static_cast<double>(config_.max_staleness.count()) / 1e3,
+      to_string(source.capture), follower_.reader().writer_is_alive() ? "alive" : "gone",
+      behind(source, follower_.tables().visible_version()));
+}
+
 std::string ReplicaPages::unready_reason() const {
   if (is_draining_) return "it is draining";
   if (!follower_.is_serving()) return follower_.reason();
-  const std::uint64_t as_of = follower_.current_as_of_ns();
-  if (as_of == 0) return "the source has given no sign of life yet";
-  const std::uint64_t now = monotonic_ns();
-  const auto limit_ns = static_cast<std::uint64_t>(config_.max_staleness.count()) * 1'000'000;
-  if (now > as_of + limit_ns) {
-    const shm::SourceState source = follower_.reader().source();
-    return fmt::format(
-        "what it serves is {:.1f} s old (replica.max_staleness is {:.1f} s): capture is {}, the writer is "
-        "{}, {} "
-        "transactions are missing",
-        staleness_seconds(), static_cast<double>(config_.max_staleness.count()) / 1e3,
-        to_string(source.capture), follower_.reader().writer_is_alive() ? "alive" : "gone",
-        behind(source, follower_.tables().visible_version()));
+  if (follower_.current_as_of_ns() == 0) return "the source has given no sign of life yet";
+  return is_too_old() ? too_old_reason() : std::string();
+}
+
+bool ReplicaPages::is_stale() const {
+  if (!follower_.is_serving() || follower_.current_as_of_ns() == 0) return false;
+  const shm::CaptureState capture = follower_.reader().source().capture;
+  return capture == shm::CaptureState::kReplacing || capture == shm::CaptureState::kFailed || is_too_old();
+}
+
+std::string ReplicaPages::stale_reason() const {
+  if (!is_stale()) return {};
+  switch (follower_.reader().source().capture) {
+    case shm::CaptureState::kReplacing:
+      return "the source has another history than this ring: what is served is of the past until a new ring "
+             "is "
+             "loaded";
+    case shm::CaptureState::kFailed:
+      return "capture has ended with an error: the writer's log says what is to be done";
+    default:
+      return too_old_reason();
   }
-  return {};
+}
+
+std::optional<std::uint64_t> ReplicaPages::stale_seconds() const {
+  if (!is_stale()) return {};
+  return static_cast<std::uint64_t>(staleness_seconds());
 }
 
 Page ReplicaPages::page(RouteKind route) {
@@ -184,13 +215,14 @@ std::string tables_json(const TableStore& store) {
 
 std::string ReplicaPages::status_json() const {
   const std::string reason = unready_reason();
+  const std::string stale = stale_reason();
   const FollowerCounters& joins = follower_.counters();
   std::string out = fmt::format(
       "{{\"program\":\"ringside-replica\",\"program_version\":{},\"index\":{},\"ring\":{},\"ready\":{},"
-      "\"reason\":{},\"state\":\"{}\",\"uptime_seconds\":{}",
+      "\"reason\":{},\"stale\":{},\"stale_reason\":{},\"state\":\"{}\",\"uptime_seconds\":{}",
       quoted(kProgramVersion), index_, quoted(ring_name_), reason.empty(),
-      reason.empty() ? "null" : quoted(reason), to_string(follower_.state()),
-      (monotonic_ns() - started_ns_) / 1'000'000'000);
+      reason.empty() ? "null" : quoted(reason), !stale.empty(), stale.empty() ? "null" : quoted(stale),
+      to_string(follower_.state()), (monotonic_ns() - started_ns_) / 1'000'000'000);
   out += fmt::format(",\"joins\":{},\"evictions\":{},\"corruptions\":{},\"connections\":{},\"waiting\":{}",
                      joins.joins, joins.evictions, joins.corruptions, metrics_.connections, metrics_.waiting);
   if (follower_.is_serving()) {

@@ -35,7 +35,7 @@ void Responder::begin_turn(const TurnState& state) {
   RINGSIDE_ASSERT(batch_size_ == 0);
   state_ = state;
   has_answered_from_ring_ = false;
-  answers_.begin_turn(state.tables, state.version, state.unix_seconds);
+  answers_.begin_turn(state.tables, state.version, state.unix_seconds, state.stale_seconds);
 }
 
 void Responder::receive(HttpConnection& connection, Bytes bytes) {

@@ -20,6 +20,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/bytes.h"
@@ -95,6 +96,7 @@ class Responder {
     bool is_draining = false;
     std::uint64_t now_ns = 0;
     std::uint64_t unix_seconds = 0;
+    std::optional<std::uint64_t> stale_seconds;  // what is served is stale
   };
   void begin_turn(const TurnState& state);
 

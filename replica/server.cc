@@ -148,10 +148,21 @@ void Server::begin_responder_turn() {
   if (follower_.is_serving()) {
     state.tables = &follower_.tables();
     state.version = state.tables->visible_version();
+    state.stale_seconds = stale_seconds(state.unix_seconds);
   } else {
     state.unready_reason = follower_.reason();
   }
   responder_.begin_turn(state);
+}
+
+// Looked up once a second and for every ring that is joined: it reads words that the writer's core is writing.
+std::optional<std::uint64_t> Server::stale_seconds(std::uint64_t unix_seconds) {
+  if (unix_seconds != stale_as_of_ || follower_.wake_serial() != stale_serial_) {
+    stale_as_of_ = unix_seconds;
+    stale_serial_ = follower_.wake_serial();
+    stale_seconds_ = pages_.stale_seconds();
+  }
+  return stale_seconds_;
 }
 
 void Server::complete(const io_uring_cqe& cqe) {

@@ -97,6 +97,7 @@ class Server {
   // server.cc: the loop.
   void turn();
   void begin_responder_turn();
+  std::optional<std::uint64_t> stale_seconds(std::uint64_t unix_seconds);
   void complete(const io_uring_cqe& cqe);
   void finish_turn();
   void sleep();
@@ -156,6 +157,10 @@ class Server {
   std::uint64_t now_ns_ = 0;
   std::uint64_t sweep_interval_ns_ = 0;
   std::uint64_t next_sweep_ns_ = 0;
+  // The mark of stale answers, and for when and which ring it was looked up.
+  std::optional<std::uint64_t> stale_seconds_;
+  std::uint64_t stale_as_of_ = 0;
+  std::uint64_t stale_serial_ = 0;
   std::uint64_t wake_serial_ = 0;  // of the FIFO that is polled; 0: none
   unsigned stops_ = 0;
   unsigned drain_turns_ = 0;

@@ -36,6 +36,7 @@ enum class CaptureState : std::uint64_t {
   kFull = 3,          // ring.max_size reached: paused
   kFailed = 4,        // latched; an operator is needed
   kStopped = 5,       // the writer ended in order
+  kReplacing = 6,     // the history that this epoch holds is over: the next epoch is being loaded
 };
 
 // Page 0 of `header`. Written by the writer only.

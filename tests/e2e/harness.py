@@ -141,6 +141,10 @@ class DatabaseServer:
                                   capture_output=True, check=False).returncode == 0
         wait_until(answers, f"{self.NAME} answers", START_SECONDS)
 
+    def options(self, more: List[str]) -> None:
+        """From the next start on; they win over those before."""
+        self._extra = self._extra + more
+
     def restart(self, crash: bool = False) -> None:
         self.stop(crash)
         self.start()

@@ -461,6 +461,47 @@ TEST(Server, ANewEpochIsJoinedAndNoConnectionSeesAVersionGoBack) {
   EXPECT_EQ(answer.version(), 60u);
 }
 
+TEST(Server, MarksWhatItServesAsStaleWhileItsRingIsReplaced) {
+  TestRing ring;
+  ring.begin(10, 70);
+  const RunningServer server(ring);
+  Client client = server.connect();
+  EXPECT_EQ(client.get("/v1/items/1").field("Ringside-Stale"), "");
+  server.admin_until("/status", "\"stale\":false,\"stale_reason\":null");
+  ring.publisher().ring().set_capture_state(shm::CaptureState::kReplacing);
+  server.admin_until("/status", "\"stale\":true,\"stale_reason\":\"the source has another history");
+  server.admin_until("/metrics", "\nringside_replica_capture_state{state=\"replacing\"} 1\n");
+  HttpAnswer answer;
+  do {  // the mark is looked up once a second
+    answer = client.get("/v1/items/1");
+    ASSERT_EQ(answer.status, 200);
+  } while (answer.field("Ringside-Stale").empty());
+  EXPECT_NE(client.get("/v1/items/999").field("Ringside-Stale"), "") << "problems too";
+  EXPECT_NE(client.get("/v1/items?keys=1,2").field("Ringside-Stale"), "");
+  const std::unique_ptr<shm::Publisher> before = ring.start_over();
+  ring.load_items(20, 80);
+  ring.commit(80);
+  ASSERT_TRUE(ring.publisher().activate(before.get()));
+  answer = client.get("/v1/items/15?minVersion=80&wait=10s");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.field("Ringside-Stale"), "") << "the new ring is not stale from its first answer on";
+}
+
+TEST(Server, MarksWhatItServesAsStaleWhenItIsTooOld) {
+  TestRing ring;
+  ring.begin(10, 70);
+  ReplicaConfig config;
+  config.max_staleness = std::chrono::milliseconds(100);
+  const RunningServer server(ring, config);
+  Client client = server.connect();
+  HttpAnswer answer;
+  do {
+    answer = client.get("/v1/items/1");
+    ASSERT_EQ(answer.status, 200);
+  } while (answer.field("Ringside-Stale").empty());
+  server.admin_until("/status", "\"stale\":true,\"stale_reason\":\"what it serves is");
+}
+
 TEST(Server, SpinsWithoutASystemCallToWakeIt) {
   TestRing ring;
   ring.begin(10, 7);

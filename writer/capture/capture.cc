@@ -123,8 +123,13 @@ Result<void> Capture::run_until_stopped() {
       if (is_full) retry_ns = kFullRetryNs;
       log_warning("the source cannot be followed",
                   {{"reason", error.message}, {"retry_ms", retry_ns / 1'000'000}});
-      set_state(is_full ? shm::CaptureState::kFull : shm::CaptureState::kReconnecting, error.message);
+      set_state(is_full          ? shm::CaptureState::kFull
+                : is_replacing() ? shm::CaptureState::kReplacing
+                                 : shm::CaptureState::kReconnecting,
+                error.message);
     }
+    // News of another history, and not the next in a row of them: replicas serve the old one until it is loaded.
+    if (ended && is_replacing() && monotonic_ns() - epoch_loaded_ns_ > kLastRetryNs) retry_ns = kFirstRetryNs;
     wait(retry_ns);
     retry_ns = std::min(2 * retry_ns, kLastRetryNs);
   }
@@ -392,9 +397,9 @@ Result<Capture::Next> Capture::stream_ended(bool in_order) {
 
 void Capture::start_over(std::string reason, bool history_was_lost) {
   log_warning("the ring has to be loaded anew", {{"reason", reason}});
-  set_state(shm::CaptureState::kReconnecting, "starting over: " + reason);
   new_epoch_reason_ = std::move(reason);
   history_was_lost_ = history_was_lost;
+  set_state(shm::CaptureState::kReplacing, "starting over: " + new_epoch_reason_);
 }
 
 // It has failed, and what it holds in memory is not to be relied on: the next connection opens the ring anew.
@@ -465,6 +470,7 @@ void Capture::set_state(shm::CaptureState state, std::string reason) {
       break;
     case shm::CaptureState::kReconnecting:
     case shm::CaptureState::kFull:
+    case shm::CaptureState::kReplacing:
       stream = StreamState::kInterrupted;
       break;
     case shm::CaptureState::kFailed:

@@ -123,6 +123,8 @@ class Capture {
   void tick();
   void set_state(shm::CaptureState state, std::string reason);
   void wait(std::uint64_t ns);
+  // An epoch is in force whose history is over: its readers are told that what they serve is of the past.
+  bool is_replacing() const { return publisher_ != nullptr && !new_epoch_reason_.empty(); }
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
 
   // capture_load.cc: snapshots into the ring.
@@ -155,6 +157,7 @@ class Capture {
   // The ring does not know which transaction came before its first one. One with the number before is tried.
   bool may_guess_position_ = true;
   bool is_position_guessed_ = false;
+  std::uint64_t epoch_loaded_ns_ = 0;
   std::uint64_t reload_retry_ns_ = kFirstRetryNs;
   std::uint64_t next_reload_ns_ = 0;
   std::uint64_t put_off_since_ns_ = 0;

@@ -21,7 +21,8 @@ constexpr std::uint64_t kLastReloadRetryNs = 60'000'000'000;
 // A snapshot of everything into a new epoch, which then takes the place of the one in force, if there is one.
 Result<void> Capture::load_new_epoch() {
   log_info("loading a new ring", {{"reason", new_epoch_reason_}});
-  set_state(shm::CaptureState::kStarting, "loading a snapshot: " + new_epoch_reason_);
+  set_state(is_replacing() ? shm::CaptureState::kReplacing : shm::CaptureState::kStarting,
+            "loading a snapshot: " + new_epoch_reason_);
   RINGSIDE_ASSIGN(std::string history, dependencies_.history(history_was_lost_ ? history_ : std::string()));
   history_was_lost_ = false;  // it has its new id, however often the load is tried
   const std::uint64_t began = monotonic_ns();
@@ -49,6 +50,7 @@ Result<void> Capture::load_new_epoch() {
   publisher_ = std::move(fresh);
   history_ = std::move(history);
   new_epoch_reason_.clear();
+  epoch_loaded_ns_ = monotonic_ns();
   may_guess_position_ = true;
   is_schema_unseen_ = false;
   make_applier();

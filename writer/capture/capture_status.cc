@@ -12,9 +12,9 @@ namespace {
 
 using shm::CaptureState;
 
-constexpr std::array kStates = {CaptureState::kStarting,     CaptureState::kStreaming,
-                                CaptureState::kReconnecting, CaptureState::kFull,
-                                CaptureState::kFailed,       CaptureState::kStopped};
+constexpr std::array kStates = {
+    CaptureState::kStarting, CaptureState::kStreaming, CaptureState::kReconnecting, CaptureState::kFull,
+    CaptureState::kFailed,   CaptureState::kStopped,   CaptureState::kReplacing};
 
 double age_seconds(std::uint64_t then_ns) {
   const std::uint64_t now = monotonic_ns();
@@ -37,6 +37,8 @@ std::string_view to_string(CaptureState state) {
       return "failed";
     case CaptureState::kStopped:
       return "stopped";
+    case CaptureState::kReplacing:
+      return "replacing";
   }
   return "unknown";
 }

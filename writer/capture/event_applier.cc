@@ -90,8 +90,9 @@ EventApplier::Outcome EventApplier::begin(const binlog::MariadbGtid& gtid,
 
   if (!domain_) domain_ = gtid.domain;
   if (*domain_ != gtid.domain) {
+    // What it changed has no version: the rows that the ring holds are not the source's any more.
     return fail(
-        Outcome::kFailed,
+        Outcome::kLostHistory,
         fmt::format(
             "the source committed {} in domain {}, but domain {} is being followed; write in one domain "
             "only (SET GLOBAL gtid_domain_id = {})",
