@@ -314,6 +314,18 @@ TEST_P(SourceStream, APositionAheadOfTheServerIsDiverged) {
   EXPECT_EQ(stream->failure(), StreamFailure::kDiverged) << stream->error().message;
 }
 
+// MySQL would accept it, since it looks for its own transactions only.
+TEST_P(SourceStream, APositionOfAnotherServersTransactionsIsDiverged) {
+  if (!is_mysql()) GTEST_SKIP() << "MariaDB's positions name a domain, whoever wrote in it";
+  auto stream = open_stream(server().config("shop"),
+                            options_from(position_after(2) + ",11111111-2222-3333-4444-555555555555:1-9"));
+  ASSERT_NE(stream, nullptr);
+  Outcome outcome{};
+  ASSERT_TRUE(read_to_the_end(*stream, outcome));
+  EXPECT_EQ(stream->failure(), StreamFailure::kDiverged) << stream->error().message;
+  EXPECT_NE(stream->error().message.find("11111111-2222-3333-4444-555555555555:1-9"), std::string::npos);
+}
+
 TEST_P(SourceStream, MissingPrivilegeAndWrongPasswordAreSaid) {
   server().sql_all({"DROP USER IF EXISTS reader", "CREATE USER reader IDENTIFIED BY 'right'",
                     "GRANT SELECT ON shop.* TO reader"});
@@ -373,7 +385,7 @@ TEST_P(SourceStream, TaggedGtidsAreResumedFromAnyOfThem) {
   }
   server().sql("SET gtid_next='AUTOMATIC'");
   for (const std::string& gtid : {uuid + ":blue:1", uuid + ":3", uuid + ":a_longer_tag_of_32_characters_00:1",
-                                 uuid + ":blue:2", other + ":7", other + ":zz:9", uuid + ":4"}) {
+                                  uuid + ":blue:2", other + ":7", other + ":zz:9", uuid + ":4"}) {
     expected.push_back(gtid);
   }
   MysqlGtidSet known;
@@ -395,7 +407,10 @@ TEST(SourceStreamErrors, AreClassifiedByNumberAndText) {
   EXPECT_EQ(classify_stream_error(4052, ""), StreamFailure::kReplacedId);
   EXPECT_EQ(classify_stream_error(1236, "A replica with the same server_uuid/server_id as this replica"),
             StreamFailure::kReplacedId);
-  EXPECT_EQ(classify_stream_error(1236, "Cannot replicate because the source purged required binary logs."),
+  EXPECT_EQ(classify_stream_error(
+                1236,
+                "Cannot replicate because the source purged required binary logs. Replicate the missing "
+                "transactions from elsewhere, or provision a new replica from backup."),
             StreamFailure::kPurged);
   EXPECT_EQ(classify_stream_error(
                 1236, "Replica has more GTIDs than the source has, using the source's SERVER_UUID."),

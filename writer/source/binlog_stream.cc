@@ -130,6 +130,10 @@ Result<void> BinlogStream::request(const StreamOptions& options) {
     RINGSIDE_TRY(connection_->execute(statement));
   }
   const bool is_mariadb = connection_->server().flavour == Flavour::kMariaDb;
+  if (!is_mariadb) {
+    RINGSIDE_TRY(require_known_position(options));
+    if (has_failed_) return {};
+  }
   MYSQL* const mysql = connection_->handle();
   // skip_check: the answer is the stream itself, not a result that the library would read.
   if (mysql->methods->db_command(mysql, is_mariadb ? COM_BINLOG_DUMP : kDumpGtidCommand, payload.data(),
@@ -162,6 +166,26 @@ Result<std::string> BinlogStream::dump_request(const StreamOptions& options) con
   append_le(payload, static_cast<std::uint32_t>(wire.size()));
   payload += wire;
   return payload;
+}
+
+// The server itself looks for its own UUID's transactions only: of another server's (it was a replica once, or has been
+// made anew) it would believe anything. It may be asked before its engine has committed what its stream has sent already:
+// hence the wait.
+Result<void> BinlogStream::require_known_position(const StreamOptions& options) {
+  constexpr int kPatienceSeconds = 5;
+  RINGSIDE_ASSIGN(const SqlRow row,
+                  connection_->query_row(fmt::format("SELECT WAIT_FOR_EXECUTED_GTID_SET({}, {}), "
+                                                     "GTID_SUBTRACT({}, @@GLOBAL.gtid_executed)",
+                                                     quote_text(options.position), kPatienceSeconds,
+                                                     quote_text(options.position))));
+  if (row[0] == "0") return {};
+  constexpr std::size_t kShown = 200;
+  fail(StreamFailure::kDiverged,
+       {ErrorKind::kInvalid,
+        fmt::format("the database server at {} does not know the transactions '{}' of our position: "
+                    "its history is another one",
+                    connection_->endpoint(), row[1].value_or("").substr(0, kShown))});
+  return {};
 }
 
 bool BinlogStream::has_cached_bytes() const {

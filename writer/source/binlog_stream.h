@@ -92,6 +92,8 @@ class BinlogStream {
 
   Result<void> request(const StreamOptions& options);
   Result<std::string> dump_request(const StreamOptions& options) const;
+  // MySQL. Leaves the stream failed, as kDiverged, when the server has not all of the position.
+  Result<void> require_known_position(const StreamOptions& options);
   bool has_cached_bytes() const;
   // True when bytes are there; otherwise `packet` says why not.
   bool wait_for_bytes(std::uint64_t deadline_ns, Packet& packet);

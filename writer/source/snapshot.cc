@@ -86,8 +86,7 @@ Result<bool> Snapshot::open_read_view(const std::vector<shm::Table>& tables) {
   RINGSIDE_TRY(read_mysql_position());
   RINGSIDE_TRY(second_->execute("UNLOCK TABLES"));
   lock_time_ = std::chrono::nanoseconds(monotonic_ns() - locked_ns);
-  log_info("locked the tables for a moment to open a snapshot",
-           {{"tables", tables.size()}, {"lock_us", lock_time_.count() / 1000}});
+  log_info("locked the tables for a moment to open a snapshot", {{"lock_us", lock_time_.count() / 1000}});
   return true;
 }
 

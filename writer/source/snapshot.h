@@ -14,9 +14,9 @@
 // time-out leave the tables it could not flush unusable.) The schema is read by the second session, since the
 // first one's view holds the data dictionary too.
 //
-// A table's metadata lock is let go when it has been read, if the user may set sql_log_bin (MariaDB: BINLOG
-// ADMIN; MySQL: SESSION_VARIABLES_ADMIN): a savepoint that is written to the binlog keeps the locks taken
-// behind it. Without that privilege an ALTER of a table that was read waits for the snapshot's end.
+// A table's metadata lock is let go when it has been read, so that an ALTER of it need not wait for the
+// snapshot's end. On MariaDB only if the user may set sql_log_bin (BINLOG ADMIN): a savepoint that is written to
+// the binlog keeps the locks taken behind it.
 //
 // Threads: one, except interrupt().   Ownership: owns the connection; a RowBuilder belongs to the snapshot.
 // Errors: an Error ends the snapshot. What concerns one table only is a TableRead, and the others go on.
