@@ -398,6 +398,7 @@ Result<void> read_replica(const toml::table& root, std::string_view source, Repl
   settings.size("head_limit", out.head_limit_bytes, 512, 64 * 1024);
   settings.number("max_keys", out.max_keys, 1, 100'000);
   settings.size("response_limit", out.response_limit_bytes, 4096, 4 * kGiB);
+  settings.size("unsent_limit", out.unsent_limit_bytes, kMiB, 1024 * kGiB);
   settings.duration("default_wait", out.default_wait, milliseconds(0), std::chrono::minutes(10));
   settings.duration("max_wait", out.max_wait, milliseconds(0), std::chrono::minutes(10));
   settings.duration("max_staleness", out.max_staleness, milliseconds(100), std::chrono::hours(168));

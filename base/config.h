@@ -121,6 +121,7 @@ struct ReplicaConfig {
   std::uint32_t head_limit_bytes = 8192;            // head_limit [512, 64KiB]
   std::uint32_t max_keys = 1000;                    // [1, 100000]: keys of one request
   std::uint64_t response_limit_bytes = 64 * kMiB;   // response_limit [4KiB, 4GiB]
+  std::uint64_t unsent_limit_bytes = 512 * kMiB;    // unsent_limit [1MiB, 1TiB]: answers not yet taken, of all
   std::chrono::milliseconds default_wait{1000};     // [0, 10m], at most max_wait
   std::chrono::milliseconds max_wait{10'000};       // [0, 10m]
   std::chrono::milliseconds max_staleness{30'000};  // [100ms, 168h]: then /readyz turns red

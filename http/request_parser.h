@@ -72,6 +72,8 @@ class RequestParser {
   ParseStatus parse(std::string_view input, std::size_t head_limit, Request& request);
 
   const ParseFailure& failure() const { return failure_; }
+  // Of a request that failed behind its method: the answer has no body then.
+  bool is_head() const { return method_ == Method::kHead; }
   // True while nothing of a request has arrived: closing now loses nothing.
   bool is_idle() const { return state_ == State::kStart && position_ == 0; }
   void reset() { *this = RequestParser(); }

@@ -142,6 +142,9 @@ Answered Answers::write(const Query& query, Buffer& out, std::uint16_t& status) 
     case QueryKind::kPage:
       page(query, out, status);
       return Answered::kYes;
+    case QueryKind::kOptions:
+      options(query, out, status);
+      return Answered::kYes;
     case QueryKind::kProblem:
       problem(query, {query.status, query.slug, query.title, query.detail}, out, status);
       return Answered::kYes;
@@ -170,7 +173,8 @@ bool Answers::open(Buffer& out) {
 // Puts the head in front of the body that begins kHeadRoom behind `base`.
 void Answers::close(const Query& query, http::ResponseHead head, std::size_t base, Buffer& out) {
   const std::size_t body = out.size() - base - kHeadRoom;
-  if (head.status != 304) head.content_length = body;
+  const bool may_have_body = head.status != 304 && head.status != 204;
+  if (may_have_body) head.content_length = body;
   std::array<char, kHeadRoom> text;
   http::ByteSink sink(text);
   const bool is_usual = head.status == 200 && head.keep_alive && !head.is_http_1_0 &&
@@ -189,7 +193,7 @@ void Answers::close(const Query& query, http::ResponseHead head, std::size_t bas
   }
   RINGSIDE_ASSERT(!sink.overflowed());
   const std::string_view written = sink.view();
-  const bool has_body = !query.is_head && head.status != 304;
+  const bool has_body = !query.is_head && may_have_body;
   if (base == 0 && has_body) {
     // The usual case: what the head does not need is cut off in front, and the body stays where it is.
     out.consume(kHeadRoom - written.size());
@@ -332,6 +336,16 @@ void Answers::page(const Query& query, Buffer& out, std::uint16_t& status) {
   head.content_type = page.content_type;
   close(query, head, base, out);
   status = page.status;
+}
+
+void Answers::options(const Query& query, Buffer& out, std::uint16_t& status) {
+  const std::size_t base = out.size();
+  if (!open(out)) return too_large(query, out, status);
+  http::ResponseHead head = head_for(query);
+  head.status = status = 204;
+  head.content_type = {};
+  head.more = query.more_headers;
+  close(query, head, base, out);
 }
 
 void Answers::problem(const Query& query, const http::Problem& problem, Buffer& out, std::uint16_t& status) {

@@ -69,6 +69,7 @@ class Answers {
   Answered rows(const Query& query, Buffer& out, std::uint16_t& status);
   void version(const Query& query, Buffer& out, std::uint16_t& status);
   void page(const Query& query, Buffer& out, std::uint16_t& status);
+  void options(const Query& query, Buffer& out, std::uint16_t& status);
   void problem(const Query& query, const http::Problem& problem, Buffer& out, std::uint16_t& status);
   void too_large(const Query& query, Buffer& out, std::uint16_t& status);
 

@@ -24,6 +24,7 @@ std::size_t BufferPool::class_of(std::size_t bytes) {
 BufferPool::Block BufferPool::take(std::size_t bytes) {
   const std::size_t index = class_of(bytes);
   const std::size_t size = class_bytes(index);
+  lent_ += size;
   if (!free_[index].empty()) {
     std::unique_ptr<char[]> block = std::move(free_[index].back());
     free_[index].pop_back();
@@ -34,6 +35,7 @@ BufferPool::Block BufferPool::take(std::size_t bytes) {
 }
 
 void BufferPool::give(Block block) {
+  lent_ -= block.size;
   const std::size_t index = class_of(block.size);
   if (block.size > kKept || (free_[index].size() + 1) * block.size > kKeptPerClass) {
     memory_ -= block.size;

@@ -34,6 +34,8 @@ class BufferPool {
   std::size_t limit_bytes() const { return limit_; }
   // Memory held by the pool and lent by it.
   std::size_t memory_bytes() const { return memory_; }
+  // Of that, what buffers hold now.
+  std::size_t lent_bytes() const { return lent_; }
 
  private:
   friend class Buffer;
@@ -49,6 +51,7 @@ class BufferPool {
 
   std::size_t limit_;
   std::size_t memory_ = 0;
+  std::size_t lent_ = 0;
   std::array<std::vector<std::unique_ptr<char[]>>, kClasses> free_;
 };
 
@@ -59,6 +62,9 @@ class Buffer {
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
 
+  const BufferPool& pool() const { return *pool_; }
+  // Memory that it holds.
+  std::size_t capacity() const { return block_.size; }
   bool empty() const { return begin_ == end_; }
   std::size_t size() const { return end_ - begin_; }
   const char* data() const { return block_.bytes.get() + begin_; }

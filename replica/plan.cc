@@ -22,7 +22,7 @@ constexpr std::array<PageName, 5> kPages{{{"/status", RouteKind::kStatus},
                                           {"/metrics", RouteKind::kMetrics},
                                           {"/", RouteKind::kIndex}}};
 
-constexpr std::string_view kAllow = "Allow: GET, HEAD\r\n";
+constexpr std::string_view kAllow = "Allow: GET, HEAD, OPTIONS\r\n";
 
 }  // namespace
 
@@ -79,14 +79,24 @@ Planned Planner::plan(const http::Request& request, const PlanState& state, Aren
   query.keep_alive = request.keep_alive;
   // Where the next request begins is not worth finding out: nothing here takes a body.
   if (request.has_body()) query.keep_alive = false;
-  if (request.method != http::Method::kGet && request.method != http::Method::kHead) {
+  const bool is_question = request.method == http::Method::kGet || request.method == http::Method::kHead;
+  if (request.method == http::Method::kOther) {
+    return c.fail(501, "method-not-implemented", "Method not implemented",
+                  "The method is not known. Replicas answer GET, HEAD and OPTIONS.");
+  }
+  if (!is_question && request.method != http::Method::kOptions) {
     query.more_headers = kAllow;
     return c.fail(405, "method-not-allowed", "Method not allowed",
-                  "Replicas answer GET and HEAD. Commands go to the writer.");
+                  "Replicas answer GET, HEAD and OPTIONS. Commands go to the writer.");
   }
   if (request.has_body()) {
     return c.fail(413, "body-not-allowed", "Request body not allowed",
                   "Replicas answer questions and take no request body. Commands go to the writer.");
+  }
+  if (!is_question) {
+    query.kind = QueryKind::kOptions;
+    query.more_headers = kAllow;
+    return Planned::kReady;
   }
   if (!state.is_admin && request.path.starts_with("/v1/")) return data(c);
   if (!state.is_admin && request.path == "/version") return version(c);

@@ -5,6 +5,7 @@
 //   GET /v1/{table}?keys=1,2,3
 //   GET /version                 no row                ?minVersion= ?minGtid= ?wait=
 //   GET / /status /healthz /readyz /metrics
+//   HEAD as GET · OPTIONS, of whatever: which methods there are
 //
 // A Query holds everything its answer needs: keys normalised, columns by number, conditions copied. It does not
 // point into the request, so the request's bytes may go. Its own bytes lie in an Arena, which is emptied
@@ -68,7 +69,7 @@ struct PlannedKey {
   std::uint32_t size = 0;
 };
 
-enum class QueryKind : std::uint8_t { kRow, kRows, kVersion, kPage, kProblem };
+enum class QueryKind : std::uint8_t { kRow, kRows, kVersion, kPage, kOptions, kProblem };
 
 struct Query {
   QueryKind kind = QueryKind::kProblem;
@@ -91,7 +92,7 @@ struct Query {
   std::string_view slug;
   std::string_view title;
   std::string_view detail;
-  std::string_view more_headers;
+  std::string_view more_headers;  // of kOptions as well
   bool has_retry_after = false;
 };
 

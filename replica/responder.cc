@@ -91,7 +91,9 @@ std::size_t Responder::process(HttpConnection& connection, std::string_view inpu
     if (status == http::ParseStatus::kFailed) {
       if (batch_size_ == kBatch) flush();
       const http::ParseFailure& failure = connection.parser.failure();
-      Planner::plan_failure(failure.status, failure.reason, next_query());
+      Query& query = next_query();
+      query.is_head = connection.parser.is_head();
+      Planner::plan_failure(failure.status, failure.reason, query);
       enqueue(connection);
       break;
     }
@@ -206,6 +208,10 @@ void Responder::answer(const Query& query, std::uint64_t now_ns) {
   if (connection.is_broken) return;
   if (state_.version < connection.last_version) {
     // Joined again at an older version than this client has seen: another connection may show it, this one not.
+    connection.is_broken = true;
+    return;
+  }
+  if (connection.output.pool().lent_bytes() / 2 > limits_.unsent_limit_bytes) {
     connection.is_broken = true;
     return;
   }

@@ -13,7 +13,9 @@
 // Threads: one.   Ownership: connections are the caller's and must stay where they are until forget().
 // Errors: a connection says what it needs next (HttpConnection's flags); take_lost() says that the ring changed
 // underneath.
-// Limits: ResponderLimits; a connection whose answers are not taken is not read (kOutputHighWater).
+// Limits: ResponderLimits; a connection whose answers are not taken is not read (kOutputHighWater). Who keeps to the
+// unsent limit is the server; what one turn adds is limited here to as much again: then connections are broken instead of
+// answered.
 // No allocation on the way of a row (the buffers' pool apart), no exception, no system call.
 #pragma once
 
@@ -75,6 +77,7 @@ struct ResponderLimits {
   std::uint32_t max_connections = 10'000;
   std::size_t head_limit_bytes = 8192;
   std::size_t response_limit_bytes = std::size_t{64} << 20;
+  std::size_t unsent_limit_bytes = std::size_t{512} << 20;  // see Responder::answer()
   PlanLimits plan;
 };
 

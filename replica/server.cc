@@ -36,6 +36,7 @@ ResponderLimits limits_of(const ReplicaConfig& config) {
   limits.max_connections = config.max_connections;
   limits.head_limit_bytes = config.head_limit_bytes;
   limits.response_limit_bytes = config.response_limit_bytes;
+  limits.unsent_limit_bytes = config.unsent_limit_bytes;
   limits.plan.max_keys = config.max_keys;
   limits.plan.default_wait_ms = static_cast<std::uint32_t>(config.default_wait.count());
   limits.plan.max_wait_ms = static_cast<std::uint32_t>(config.max_wait.count());
@@ -201,6 +202,7 @@ void Server::finish_turn() {
       if (connection->fd >= 0) update(*connection);
     }
   }
+  if (outputs_.lent_bytes() > options_.config.unsent_limit_bytes) shed_unsent();
   metrics_.waiting = responder_.waiting();
   receive_buffers_->publish();
 }

@@ -11,7 +11,8 @@
 // Ownership: owns sockets, connections, buffers, and the follower of the ring.
 // Errors: create() and run() return what cannot be gone on from, with what to do about it. A client's errors end its
 // own connection only.
-// Limits: ReplicaConfig's; kReceiveBuffers; kMaxStoredInput for all unread requests together.
+// Limits: ReplicaConfig's; kReceiveBuffers; kMaxStoredInput for all unread requests together (beyond it a connection that
+// needs more than the smallest buffer is ended).
 #pragma once
 
 #include <cstdint>
@@ -87,6 +88,7 @@ class Server {
     bool is_lingering = false;   // we send no more; what the client sends is thrown away until it closes
     bool is_closing = false;     // waits for its operations to come back
     std::uint64_t active_ns = 0;
+    std::uint64_t taken_ns = 0;  // when the client last took some of what is sent, or was first sent it
     HttpConnection http;
     Buffer sending;
   };
@@ -129,6 +131,7 @@ class Server {
   void update(Connection& connection);
   void start_send(Connection& connection);
   void linger(Connection& connection);
+  void shed_unsent();
   void close(Connection& connection);
   void release_if_done(Connection& connection);
 

@@ -102,8 +102,10 @@ void Server::on_receive(const io_uring_cqe& cqe, Connection* connection) {
   if (cqe.res > 0 && has_buffer && !connection->is_closing && !connection->is_lingering) {
     connection->active_ns = now_ns_;
     responder_.receive(http, receive_buffers_->bytes(buffer, static_cast<std::size_t>(cqe.res)));
-    if (inputs_.memory_bytes() > kMaxStoredInput && http.input.size() > kInputHighWater)
+    if (inputs_.lent_bytes() > kMaxStoredInput && http.input.size() > BufferPool::kSmallest) {
       http.is_broken = true;
+      responder_.touch(http);
+    }
   }
   if (has_buffer) receive_buffers_->recycle(buffer);
   if (cqe.res == 0) {
@@ -122,7 +124,7 @@ void Server::on_send(const io_uring_cqe& cqe, Connection* connection) {
   HttpConnection& http = connection->http;
   if (cqe.res > 0) {
     connection->sending.consume(static_cast<std::size_t>(cqe.res));
-    connection->active_ns = now_ns_;
+    connection->active_ns = connection->taken_ns = now_ns_;
     metrics_.sent_bytes += static_cast<std::uint64_t>(cqe.res);
   } else if (cqe.res != -EINTR && cqe.res != -EAGAIN) {
     http.is_broken = true;
@@ -151,7 +153,10 @@ void Server::update(Connection& connection) {
 }
 
 void Server::start_send(Connection& connection) {
-  if (connection.sending.empty()) connection.sending.swap(connection.http.output);
+  if (connection.sending.empty()) {
+    connection.sending.swap(connection.http.output);
+    connection.taken_ns = now_ns_;
+  }
   const std::size_t size = std::min(connection.sending.size(), kSendBytes);
   io_uring_sqe* sqe = uring_->sqe();
   io_uring_prep_send(sqe, connection.fd, connection.sending.data(), size, MSG_NOSIGNAL | MSG_WAITALL);
@@ -166,6 +171,32 @@ void Server::linger(Connection& connection) {
   connection.active_ns = now_ns_;
   connection.http.input.release();
   ::shutdown(connection.fd, SHUT_WR);
+}
+
+// Memory for answers is short: who has taken nothing for longest is let go, until a quarter of the limit is free again.
+void Server::shed_unsent() {
+  const std::size_t goal = options_.config.unsent_limit_bytes / 4 * 3;
+  std::size_t excess = outputs_.lent_bytes() - goal;
+  const auto held_by = [](const Connection& connection) {
+    return connection.sending.capacity() + connection.http.output.capacity();
+  };
+  std::vector<Connection*> holders;
+  for (const std::unique_ptr<Connection>& slot : slots_) {
+    const std::size_t held = held_by(*slot);
+    if (slot->is_closing) {
+      excess -= std::min(excess, held);  // is on its way back
+    } else if (held != 0 && slot->fd >= 0) {
+      holders.push_back(slot.get());
+    }
+  }
+  std::sort(holders.begin(), holders.end(),
+            [](const Connection* a, const Connection* b) { return a->taken_ns < b->taken_ns; });
+  for (Connection* connection : holders) {
+    if (excess == 0) break;
+    excess -= std::min(excess, held_by(*connection));
+    ++metrics_.stalled_closed;
+    close(*connection);
+  }
 }
 
 void Server::close(Connection& connection) {
@@ -204,7 +235,7 @@ void Server::sweep() {
     if (connection.is_lingering) {
       if (silent_ns > kLingerNs) close(connection);
     } else if (connection.is_sending) {
-      if (silent_ns <= idle_ns) continue;
+      if (now_ns_ - std::min(now_ns_, connection.taken_ns) <= idle_ns) continue;
       ++metrics_.stalled_closed;
       close(connection);
     } else if (http.has_partial_head() && !http.must_close) {

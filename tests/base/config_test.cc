@@ -118,6 +118,7 @@ head_timeout = "3s"
 head_limit = "1KiB"
 max_keys = 5
 response_limit = "1MiB"
+unsent_limit = "32MiB"
 default_wait = "1ms"
 max_wait = "2ms"
 max_staleness = "1h"
@@ -168,6 +169,7 @@ numbers = "string"
   EXPECT_EQ(c.replica.head_limit_bytes, 1024u);
   EXPECT_EQ(c.replica.max_keys, 5u);
   EXPECT_EQ(c.replica.response_limit_bytes, 1024u * 1024);
+  EXPECT_EQ(c.replica.unsent_limit_bytes, 32u * 1024 * 1024);
   EXPECT_EQ(c.replica.default_wait, milliseconds(1));
   EXPECT_EQ(c.replica.max_wait, milliseconds(2));
   EXPECT_EQ(c.replica.max_staleness, milliseconds(3'600'000));

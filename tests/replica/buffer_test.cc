@@ -68,8 +68,10 @@ TEST(Buffer, ReturnsItsMemoryForTheNextOne) {
     Buffer large(pool);
     ASSERT_NE(large.reserve(std::size_t{20} << 20), nullptr);
     EXPECT_GT(pool.memory_bytes(), std::size_t{20} << 20);
+    EXPECT_EQ(pool.lent_bytes(), large.capacity());
   }
   EXPECT_EQ(pool.memory_bytes(), BufferPool::kSmallest) << "large blocks are not kept";
+  EXPECT_EQ(pool.lent_bytes(), 0u) << "what is kept for the next is not lent";
 }
 
 }  // namespace

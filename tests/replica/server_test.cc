@@ -236,7 +236,17 @@ TEST(Server, RefusesWhatIsNoQuestion) {
   client.send("POST /v1/items HTTP/1.1\r\nHost: a\r\n\r\n");
   const HttpAnswer answer = client.receive();
   EXPECT_EQ(answer.status, 405);
-  EXPECT_EQ(answer.field("Allow"), "GET, HEAD");
+  EXPECT_EQ(answer.field("Allow"), "GET, HEAD, OPTIONS");
+  for (const char* target : {"*", "/v1/items/1", "/nothing"}) {
+    client.send(request(target, "OPTIONS"));
+    const HttpAnswer options = client.receive(true);
+    EXPECT_EQ(options.status, 204) << target;
+    EXPECT_EQ(options.field("Allow"), "GET, HEAD, OPTIONS");
+    EXPECT_EQ(options.field("Content-Length"), "") << "RFC 9110 8.6";
+    EXPECT_EQ(options.version(), 7u);
+  }
+  client.send(request("/v1/items/1", "BREW"));
+  EXPECT_EQ(client.receive().status, 501);
   EXPECT_EQ(client.get("/nothing").status, 404);
   EXPECT_EQ(client.get("/v1/items?name=x").status, 400);
   EXPECT_EQ(client.get("/v1/items").status, 400);
@@ -326,6 +336,42 @@ TEST(Server, DoesNotReadAClientThatDoesNotTakeItsAnswers) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(other.get("/v1/items/1").status, 200);
   for (int i = 0; i < kRequests; ++i) ASSERT_EQ(client.receive().body.size(), 100'018u) << i;
   sender.join();
+}
+
+// Ten times as many answers are asked for as may wait to be taken, by clients that take none. They are let go, and who
+// takes its answers never notices.
+TEST(Server, ClientsThatTakeNothingAreLetGoWhenMemoryIsShort) {
+  TestRing ring;
+  ring.begin(10, 7);
+  ring.set_item(3, "\"" + std::string(9000, 'x') + "\"");
+  ring.commit(8);
+  ReplicaConfig config;
+  config.unsent_limit_bytes = std::uint64_t{8} << 20;
+  config.response_limit_bytes = std::uint64_t{4} << 20;
+  config.unix_socket =
+      ring.directory() + "/replica.{index}.sock";  // the kernel keeps less for it than for TCP
+  const RunningServer server(ring, config);
+  server.admin_until("/readyz", "true");
+  std::string many = "/v1/items?keys=3";
+  for (int i = 0; i < 99; ++i) many += ",3";
+  Client reader = server.connect();
+  std::vector<std::unique_ptr<Client>> greedy;
+  for (int i = 0; i < 80; ++i) {
+    greedy.push_back(std::make_unique<Client>(ring.directory() + "/replica.0.sock"));
+    for (int k = 0; k < 4; ++k) greedy.back()->send(request(many));
+    const HttpAnswer answer = reader.get("/v1/items/1?minVersion=8");
+    ASSERT_EQ(answer.status, 200);
+  }
+  std::size_t let_go = 0;
+  std::size_t served = 0;
+  for (const auto& client : greedy) {
+    std::size_t answers = 0;
+    while (answers < 4 && client->receive().status == 200) ++answers;
+    answers == 4 ? ++served : ++let_go;
+  }
+  EXPECT_GT(let_go, 40u);
+  EXPECT_GT(served, 0u) << "who came last still had its time";
+  EXPECT_EQ(reader.get("/v1/items?keys=1,2").status, 200);
 }
 
 TEST(Server, ServesOnAUnixSocketAndRemovesItsName) {

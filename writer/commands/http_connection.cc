@@ -119,6 +119,7 @@ void HttpConnection::read_head() {
     case http::ParseStatus::kNeedMore:
       return read_more(&HttpConnection::read_head);
     case http::ParseStatus::kFailed:
+      head_only_ = parser_.is_head();
       return refuse_malformed(parser_.failure());
     case http::ParseStatus::kComplete:
       return on_head(request);
