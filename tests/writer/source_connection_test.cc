@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "base/clock.h"
-#include "tests/support/mariadb_server.h"
+#include "tests/support/both_servers.h"
 #include "tests/support/stalling_proxy.h"
 #include "writer/source/binlog_stream.h"
 #include "writer/source/connection.h"
@@ -14,8 +14,9 @@
 namespace ringside::writer {
 namespace {
 
+using testing::BothServers;
+using testing::DatabaseServer;
 using ::testing::HasSubstr;
-using testing::MariadbServer;
 using testing::StallingProxy;
 
 std::unique_ptr<Connection> open(const MysqlConfig& config, const ConnectionOptions& options = {}) {
@@ -27,13 +28,11 @@ std::unique_ptr<Connection> open(const MysqlConfig& config, const ConnectionOpti
   return std::move(*connection);
 }
 
-class SourceConnection : public ::testing::Test {
- protected:
-  MariadbServer server_;
-};
+class SourceConnection : public BothServers {};
+RINGSIDE_ON_BOTH_SERVERS(SourceConnection);
 
-TEST_F(SourceConnection, RowsHaveNullsBytesAndEmptyTexts) {
-  auto connection = open(server_.config("shop"));
+TEST_P(SourceConnection, RowsHaveNullsBytesAndEmptyTexts) {
+  auto connection = open(server().config("shop"));
   ASSERT_NE(connection, nullptr);
   const auto rows = connection->query("SELECT NULL, '', X'00ff00', 42 UNION ALL SELECT 1, 2, 3, 4");
   ASSERT_TRUE(rows);
@@ -45,51 +44,57 @@ TEST_F(SourceConnection, RowsHaveNullsBytesAndEmptyTexts) {
   EXPECT_TRUE(connection->execute("DO 1"));
 }
 
-TEST_F(SourceConnection, TheSessionIsIndependentOfTheServersDefaults) {
-  server_.sql_all({"SET GLOBAL time_zone='+09:00'",
-                   "SET GLOBAL sql_mode='ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH'",
-                   "SET GLOBAL sql_select_limit=1", "SET GLOBAL max_statement_time=100"});
-  auto connection = open(server_.config("shop"));
+TEST_P(SourceConnection, TheSessionIsIndependentOfTheServersDefaults) {
+  const std::string time_limit = is_mysql() ? "max_execution_time" : "max_statement_time";
+  server().sql_all({"SET GLOBAL time_zone='+09:00'",
+                    "SET GLOBAL sql_mode='ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH'",
+                    "SET GLOBAL sql_select_limit=1", "SET GLOBAL " + time_limit + "=100"});
+  auto connection = open(server().config("shop"));
   ASSERT_NE(connection, nullptr);
-  const auto row = connection->query_row(
-      "SELECT @@time_zone, @@sql_mode, @@max_statement_time=0, @@character_set_results, @@autocommit");
+  const auto row = connection->query_row("SELECT @@time_zone, @@sql_mode, @@" + time_limit +
+                                         "=0, @@character_set_results, @@autocommit");
   ASSERT_TRUE(row);
   EXPECT_EQ(*row, (SqlRow{"+00:00", "", "1", "utf8mb4", "1"}));
   EXPECT_EQ(connection->query("SELECT 1 UNION SELECT 2")->size(), 2u);
   ConnectionOptions raw;
   raw.raw_text = true;
-  connection = open(server_.config("shop"), raw);
+  connection = open(server().config("shop"), raw);
   ASSERT_NE(connection, nullptr);
   EXPECT_EQ(*connection->query_row("SELECT _latin1 X'e9'"), (SqlRow{"\xe9"}));
+  for (const std::string& name :
+       {std::string("time_zone"), std::string("sql_mode"), std::string("sql_select_limit"), time_limit}) {
+    server().sql("SET GLOBAL " + name + "=DEFAULT");
+  }
 }
 
-TEST_F(SourceConnection, ErrorsSayNumberKindAndText) {
-  auto connection = open(server_.config("shop"));
+TEST_P(SourceConnection, ErrorsSayNumberKindAndText) {
+  auto connection = open(server().config("shop"));
   ASSERT_NE(connection, nullptr);
-  const auto refused = connection->query("SELECT * FROM missing.t");
+  const auto refused = connection->query("SELECT * FROM shop.missing");
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::kInvalid);
   EXPECT_EQ(connection->last_error().number, 1146u);
   EXPECT_THAT(refused.error().message, HasSubstr("1146"));
   EXPECT_TRUE(connection->query("SELECT 1"));  // the session goes on
-  server_.kill();
+  server().kill();
   const auto lost = connection->query("SELECT 1");
   ASSERT_FALSE(lost);
   EXPECT_EQ(lost.error().kind, ErrorKind::kUnavailable);
   EXPECT_TRUE(connection->last_error().is_lost_connection());
   EXPECT_FALSE(connection->query("SELECT 1"));
-  const auto gone = Connection::open(server_.config("shop"), {});
+  const auto gone = Connection::open(server().config("shop"), {});
   ASSERT_FALSE(gone);
   EXPECT_EQ(gone.error().kind, ErrorKind::kUnavailable);
-  EXPECT_THAT(gone.error().message, HasSubstr(server_.socket()));
+  EXPECT_THAT(gone.error().message, HasSubstr(server().socket()));
 }
 
-TEST_F(SourceConnection, InterruptEndsABlockingQuery) {
-  auto connection = open(server_.config("shop"));
+TEST_P(SourceConnection, InterruptEndsABlockingQuery) {
+  auto connection = open(server().config("shop"));
   ASSERT_NE(connection, nullptr);
   // By the time another session sees the statement running, this thread is blocked in it.
   std::thread other([&] {
-    while (server_.query("SELECT 1 FROM information_schema.PROCESSLIST WHERE INFO='SELECT SLEEP(600)'")
+    while (server()
+               .query("SELECT 1 FROM information_schema.PROCESSLIST WHERE INFO='SELECT SLEEP(600)'")
                .empty()) {
     }
     connection->interrupt();
@@ -101,9 +106,9 @@ TEST_F(SourceConnection, InterruptEndsABlockingQuery) {
   EXPECT_THAT(ended.error().message, HasSubstr("interrupted"));
 }
 
-TEST_F(SourceConnection, SilenceBeyondTheReadTimeOutEndsAQuery) {
-  StallingProxy proxy(server_.directory() / "proxy", server_.socket());
-  MysqlConfig config = server_.config("shop");
+TEST_P(SourceConnection, SilenceBeyondTheReadTimeOutEndsAQuery) {
+  StallingProxy proxy(server().directory() / "proxy", server().socket());
+  MysqlConfig config = server().config("shop");
   config.socket = proxy.path();
   ConnectionOptions options;
   options.read_timeout = std::chrono::milliseconds(1000);
@@ -124,18 +129,20 @@ bool make_certificate(const std::filesystem::path& directory) {
   return std::system(command.c_str()) == 0;
 }
 
-class SourceTls : public ::testing::Test {
+class SourceTls : public ::testing::TestWithParam<testing::ServerChoice> {
  protected:
   void SetUp() override {
+    if (is_mysql() && !testing::MysqlServer::is_there())
+      GTEST_SKIP() << testing::MysqlServer::how_to_get_it();
     std::string path = "/tmp/ringside-tls-XXXXXX";
     ASSERT_NE(::mkdtemp(path.data()), nullptr);
     directory_ = path;
     ASSERT_TRUE(make_certificate(directory_)) << "package openssl";
-    MariadbServer::Options options;
+    DatabaseServer::Options options;
     options.tcp = true;
     options.settings = {"ssl-cert=" + (directory_ / "cert.pem").string(),
                         "ssl-key=" + (directory_ / "key.pem").string()};
-    server_ = std::make_unique<MariadbServer>(options);
+    server_ = testing::start_server(GetParam(), options);
     server_->sql_all({"CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY, v LONGTEXT)",
                       "CREATE USER remote@'%' IDENTIFIED BY 'pw'", "GRANT ALL ON *.* TO remote@'%'"});
     config_ = server_->config("shop");
@@ -151,12 +158,15 @@ class SourceTls : public ::testing::Test {
     std::filesystem::remove_all(directory_);
   }
 
+  bool is_mysql() const { return GetParam() == testing::ServerChoice::kMySql; }
+
   std::filesystem::path directory_;
-  std::unique_ptr<MariadbServer> server_;
+  std::unique_ptr<DatabaseServer> server_;
   MysqlConfig config_;
 };
+RINGSIDE_ON_BOTH_SERVERS(SourceTls);
 
-TEST_F(SourceTls, IsUsedVerifiedAndInsistedOn) {
+TEST_P(SourceTls, IsUsedVerifiedAndInsistedOn) {
   auto connection = open(config_);
   ASSERT_NE(connection, nullptr);
   EXPECT_TRUE(connection->is_encrypted());
@@ -171,7 +181,7 @@ TEST_F(SourceTls, IsUsedVerifiedAndInsistedOn) {
   EXPECT_FALSE(Connection::open(config_, {}));
   // A server without TLS: refused.
   config_.tls_ca.clear();
-  server_->restart({"skip-ssl"});
+  server_->restart({is_mysql() ? "tls-version=" : "skip-ssl"});
   EXPECT_FALSE(Connection::open(config_, {}));
   config_.tls = false;
   connection = open(config_);
@@ -179,9 +189,10 @@ TEST_F(SourceTls, IsUsedVerifiedAndInsistedOn) {
   EXPECT_FALSE(connection->is_encrypted());
 }
 
-TEST_F(SourceTls, TheStreamDeliversEverySizeOfEventWithoutWaitingForTheNext) {
+TEST_P(SourceTls, TheStreamDeliversEverySizeOfEventWithoutWaitingForTheNext) {
   StreamOptions options;
-  options.position = server_->query_value("SELECT @@gtid_binlog_pos");
+  options.position = server_->query_value(is_mysql() ? "SELECT REPLACE(@@GLOBAL.gtid_executed, '\n', '')"
+                                                     : "SELECT @@gtid_binlog_pos");
   options.server_id = 4242;
   auto opened = BinlogStream::open(config_, options);
   ASSERT_TRUE(opened) << opened.error().message;
