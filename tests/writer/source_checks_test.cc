@@ -2,14 +2,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/support/mariadb_server.h"
+#include <set>
+
+#include "tests/support/both_servers.h"
 #include "writer/source/checks.h"
 #include "writer/source/grants.h"
 
 namespace ringside::writer {
 namespace {
 
+using testing::BothServers;
 using ::testing::Contains;
+using testing::DatabaseServer;
 using ::testing::HasSubstr;
 using testing::MariadbServer;
 
@@ -28,7 +32,7 @@ std::vector<std::string> settings_of(const std::vector<Problem>& problems) {
   return settings;
 }
 
-void run_all_mending_sql(MariadbServer& server, const std::vector<Problem>& problems) {
+void run_all_mending_sql(DatabaseServer& server, const std::vector<Problem>& problems) {
   for (const Problem& problem : problems) server.sql_all(problem.mend_sql);
 }
 
@@ -48,6 +52,15 @@ TEST(Grants, AreReadByLevel) {
   EXPECT_FALSE(grants.has_global("CREATE"));
 }
 
+TEST(Grants, WhatIsRevokedForOneDatabaseIsNotGrantedThere) {
+  const Grants grants({"GRANT SELECT, INSERT ON *.* TO `u`@`%`", "GRANT DELETE ON `shop`.* TO `u`@`%`",
+                       "REVOKE SELECT, DELETE ON `shop`.* FROM `u`@`%`"});
+  EXPECT_TRUE(grants.has_on_database("SELECT", "other"));
+  EXPECT_FALSE(grants.has_on_database("SELECT", "shop"));
+  EXPECT_TRUE(grants.has_on_database("INSERT", "shop"));
+  EXPECT_TRUE(grants.has_on_database("DELETE", "shop")) << "what is granted on the database itself stays";
+}
+
 TEST(Grants, PatternsMatchAsTheServersDo) {
   EXPECT_TRUE(matches_grant_pattern("shop", "shop"));
   EXPECT_FALSE(matches_grant_pattern("shop", "shops"));
@@ -60,52 +73,76 @@ TEST(Grants, PatternsMatchAsTheServersDo) {
   EXPECT_TRUE(matches_grant_pattern("a\\%b", "a%b"));
 }
 
-TEST(SourceChecks, AServerSetUpForCaptureHasNoProblem) {
-  MariadbServer server;
-  server.sql("CREATE DATABASE shop");
-  const auto problems = check(server.config("shop"));
+class SourceChecks : public BothServers {};
+RINGSIDE_ON_BOTH_SERVERS(SourceChecks);
+
+TEST_P(SourceChecks, AServerSetUpForCaptureHasNoProblem) {
+  const auto problems = check(server().config("shop"));
   EXPECT_TRUE(problems.empty()) << describe(problems);
   EXPECT_TRUE(may_start(problems));
 }
 
-TEST(SourceChecks, AllWrongSettingsAreFoundAtOnceAndTheSqlMendsThem) {
-  MariadbServer server({.settings = {"binlog-format=MIXED", "binlog-row-image=MINIMAL",
-                                     "binlog-row-metadata=NO_LOG", "gtid-strict-mode=OFF", "sync-binlog=0",
-                                     "innodb-flush-log-at-trx-commit=2", "read-only=ON"}});
-  const auto problems = check(server.config("shop"));
-  const auto settings = settings_of(problems);
-  for (const char* setting :
-       {"binlog_format", "binlog_row_image", "binlog_row_metadata", "gtid_strict_mode", "sync_binlog",
-        "innodb_flush_log_at_trx_commit", "read_only", "database shop"}) {
-    EXPECT_THAT(settings, Contains(setting));
+// Of each server, all that a SET GLOBAL can get wrong, at once.
+TEST_P(SourceChecks, AllWrongSettingsAreFoundAtOnceAndTheSqlMendsThem) {
+  using Settings = std::vector<std::pair<std::string, std::string>>;
+  Settings wrong = {{"binlog_row_image", "MINIMAL"},
+                    {"sync_binlog", "0"},
+                    {"innodb_flush_log_at_trx_commit", "2"},
+                    {"binlog_format", "MIXED"},
+                    {"read_only", "ON"}};
+  const Settings mariadb = {{"binlog_row_metadata", "NO_LOG"}, {"gtid_strict_mode", "OFF"}};
+  const Settings mysql = {{"binlog_row_metadata", "MINIMAL"},
+                          {"binlog_row_value_options", "'PARTIAL_JSON'"},
+                          {"gtid_mode", "ON_PERMISSIVE"},
+                          {"gtid_mode", "OFF_PERMISSIVE"},
+                          {"gtid_mode", "OFF"},
+                          {"enforce_gtid_consistency", "OFF"},
+                          {"binlog_order_commits", "OFF"},
+                          {"replica_preserve_commit_order", "OFF"}};
+  const Settings& own = is_mysql() ? mysql : mariadb;
+  wrong.insert(wrong.end(), own.begin(), own.end());
+  server().sql("DROP DATABASE shop");
+  std::set<std::string> expected = {"database shop"};
+  for (const auto& [name, value] : wrong) {
+    server().sql("SET GLOBAL " + name + "=" + value);
+    expected.insert(name);
   }
-  EXPECT_EQ(settings.size(), 8u) << describe(problems);
+  const auto problems = check(server().config("shop"));
+  const auto settings = settings_of(problems);
+  EXPECT_EQ(std::set<std::string>(settings.begin(), settings.end()), expected) << describe(problems);
+  EXPECT_EQ(settings.size(), expected.size());
   EXPECT_FALSE(may_start(problems));
   EXPECT_THAT(describe(problems), HasSubstr("binlog_format is MIXED"));
   EXPECT_THAT(describe(problems), HasSubstr("SET GLOBAL binlog_format = 'ROW'"));
-  run_all_mending_sql(server, problems);
-  EXPECT_TRUE(check(server.config("shop")).empty());
+  run_all_mending_sql(server(), problems);
+  const auto mended = check(server().config("shop"));
+  EXPECT_TRUE(mended.empty()) << describe(mended);
 }
 
-TEST(SourceChecks, WarningsAloneDoNotForbidTheStart) {
-  MariadbServer server({.settings = {"sync-binlog=0"}});
-  server.sql("CREATE DATABASE shop");
-  const auto problems = check(server.config("shop"));
+TEST_P(SourceChecks, WarningsAloneDoNotForbidTheStart) {
+  server().sql("SET GLOBAL sync_binlog=0");
+  const auto problems = check(server().config("shop"));
+  server().sql("SET GLOBAL sync_binlog=1");
   ASSERT_EQ(settings_of(problems), std::vector<std::string>{"sync_binlog"});
   EXPECT_TRUE(may_start(problems));
 }
 
-TEST(SourceChecks, ABinlogThatIsOffIsMendedByTheOptionFile) {
-  MariadbServer server({.settings = {"skip-log-bin"}});
-  server.sql("CREATE DATABASE shop");
-  const auto problems = check(server.config("shop"));
-  ASSERT_EQ(settings_of(problems), std::vector<std::string>{"log_bin"}) << describe(problems);
-  EXPECT_TRUE(problems.front().mend_sql.empty());
-  server.restart(problems.front().mend_option);
-  EXPECT_TRUE(check(server.config("shop")).empty());
+TEST_P(SourceChecks, ABinlogThatIsOffIsMendedByTheOptionFile) {
+  const auto own = own_server({.settings = {"skip-log-bin"}});
+  own->sql("CREATE DATABASE shop");
+  const auto problems = check(own->config("shop"));
+  std::vector<std::string> lines;
+  for (const Problem& problem : problems) {
+    EXPECT_TRUE(problem.mend_sql.empty());
+    lines.insert(lines.end(), problem.mend_option.begin(), problem.mend_option.end());
+  }
+  EXPECT_THAT(settings_of(problems), Contains("log_bin")) << describe(problems);
+  own->restart(lines);
+  const auto mended = check(own->config("shop"));
+  EXPECT_TRUE(mended.empty()) << describe(mended);
 }
 
-TEST(SourceChecks, ASecondDomainIsFoundAndDropped) {
+TEST(SourceChecksOfMariadb, ASecondDomainIsFoundAndDropped) {
   MariadbServer server;
   server.sql_all({"CREATE DATABASE shop", "SET SESSION gtid_domain_id=7",
                   "CREATE TABLE shop.t (id INT PRIMARY KEY)", "SET SESSION gtid_domain_id=0"});
@@ -117,7 +154,7 @@ TEST(SourceChecks, ASecondDomainIsFoundAndDropped) {
   EXPECT_TRUE(mended.empty()) << describe(mended);
 }
 
-TEST(SourceChecks, ADomainOtherThanTheBinlogsIsFound) {
+TEST(SourceChecksOfMariadb, ADomainOtherThanTheBinlogsIsFound) {
   MariadbServer server;
   server.sql_all({"CREATE DATABASE shop", "SET GLOBAL gtid_domain_id=3"});
   const auto problems = check(server.config("shop"));
@@ -126,50 +163,82 @@ TEST(SourceChecks, ADomainOtherThanTheBinlogsIsFound) {
   EXPECT_TRUE(check(server.config("shop")).empty());
 }
 
-TEST(SourceChecks, EveryMissingPrivilegeIsNamedAndTheGrantsMendIt) {
-  MariadbServer server;
-  server.sql_all({"CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY)",
-                  "CREATE USER reader@localhost IDENTIFIED BY 'secret'",
-                  "GRANT SELECT ON shop.t TO reader@localhost"});
-  MysqlConfig config = server.config("shop");
+TEST_P(SourceChecks, EveryMissingPrivilegeIsNamedAndTheGrantsMendIt) {
+  server().sql_all({"DROP USER IF EXISTS reader@localhost", "CREATE TABLE shop.t (id INT PRIMARY KEY)",
+                    "CREATE USER reader@localhost IDENTIFIED BY 'secret'",
+                    "GRANT SELECT ON shop.t TO reader@localhost"});
+  MysqlConfig config = server().config("shop");
   config.user = "reader";
   config.password = Secret("secret");
   const auto problems = check(config);
+  std::set<std::string> expected = {
+      is_mysql() ? "privilege REPLICATION CLIENT on *.*" : "privilege BINLOG MONITOR on *.*",
+      "privilege REPLICATION SLAVE on *.*"};
+  if (is_mysql()) expected.insert("privilege LOCK TABLES on `shop`.*");
+  for (const char* name : {"SELECT", "INSERT", "UPDATE", "DELETE"}) {
+    expected.insert(std::string("privilege ") + name + " on `shop`.*");
+    expected.insert(std::string("privilege ") + name + " on `ringside`.*");
+  }
+  expected.insert("privilege CREATE on `ringside`.*");
   const auto settings = settings_of(problems);
-  EXPECT_THAT(settings, Contains("privilege REPLICATION SLAVE on *.*"));
-  EXPECT_THAT(settings, Contains("privilege BINLOG MONITOR on *.*"));
-  EXPECT_THAT(settings, Contains("privilege SELECT on `shop`.*"));
-  EXPECT_THAT(settings, Contains("privilege INSERT on `shop`.*"));
-  EXPECT_THAT(settings, Contains("privilege CREATE on `ringside`.*"));
+  EXPECT_EQ(std::set<std::string>(settings.begin(), settings.end()), expected) << describe(problems);
   EXPECT_EQ(describe(problems).find("secret"), std::string::npos);
-  run_all_mending_sql(server, problems);
+  run_all_mending_sql(server(), problems);
   const auto mended = check(config);
   EXPECT_TRUE(mended.empty()) << describe(mended);
 }
 
-TEST(SourceChecks, PrivilegesThroughADefaultRoleCount) {
-  MariadbServer server;
-  server.sql_all({"CREATE DATABASE shop", "CREATE ROLE capture",
-                  "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO capture",
-                  "GRANT ALL ON shop.* TO capture", "GRANT ALL ON ringside.* TO capture",
-                  "CREATE USER reader@localhost", "GRANT capture TO reader@localhost"});
-  MysqlConfig config = server.config("shop");
+TEST_P(SourceChecks, PrivilegesThroughADefaultRoleCount) {
+  server().sql_all({"DROP USER IF EXISTS reader@localhost", "DROP ROLE IF EXISTS capture",
+                    "CREATE ROLE capture",
+                    is_mysql() ? "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO capture"
+                               : "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO capture",
+                    "GRANT ALL ON shop.* TO capture", "GRANT ALL ON ringside.* TO capture",
+                    "CREATE USER reader@localhost", "GRANT capture TO reader@localhost"});
+  MysqlConfig config = server().config("shop");
   config.user = "reader";
   EXPECT_FALSE(may_start(check(config)));
-  server.sql("SET DEFAULT ROLE capture FOR reader@localhost");
+  server().sql(is_mysql() ? "SET DEFAULT ROLE capture TO reader@localhost"
+                          : "SET DEFAULT ROLE capture FOR reader@localhost");
   const auto problems = check(config);
   EXPECT_TRUE(problems.empty()) << describe(problems);
 }
 
-TEST(SourceChecks, ABinlogFilterThatHidesTheDatabaseIsFound) {
-  MariadbServer server({.settings = {"binlog-ignore-db=shop"}});
-  server.sql("CREATE DATABASE shop");
-  EXPECT_EQ(settings_of(check(server.config("shop"))), std::vector<std::string>{"binlog_ignore_db"});
-  server.restart({"binlog-do-db=other"});
-  EXPECT_EQ(settings_of(check(server.config("shop"))),
-            (std::vector<std::string>{"binlog_do_db", "binlog_do_db"}));
-  server.restart({"binlog-do-db=shop", "binlog-do-db=ringside"});
-  EXPECT_TRUE(check(server.config("shop")).empty());
+TEST_P(SourceChecks, ABinlogFilterThatHidesTheDatabaseIsFound) {
+  const auto own = own_server({.settings = {"binlog-ignore-db=shop", "binlog-do-db=other"}});
+  own->sql("CREATE DATABASE shop");
+  EXPECT_EQ(settings_of(check(own->config("shop"))),
+            (std::vector<std::string>{"binlog_do_db", "binlog_do_db", "binlog_ignore_db"}));
+  own->restart({"binlog-do-db=shop", "binlog-do-db=ringside"});
+  EXPECT_TRUE(check(own->config("shop")).empty());
+}
+
+TEST_P(SourceChecks, APartialRevokeIsAMissingPrivilege) {
+  if (!is_mysql()) GTEST_SKIP() << "MariaDB has none";
+  server().sql_all({"SET GLOBAL partial_revokes=ON", "DROP USER IF EXISTS revoked@localhost",
+                    "CREATE USER revoked@localhost", "GRANT ALL ON *.* TO revoked@localhost",
+                    "REVOKE LOCK TABLES ON shop.* FROM revoked@localhost"});
+  MysqlConfig config = server().config("shop");
+  config.user = "revoked";
+  const auto problems = check(config);
+  EXPECT_EQ(settings_of(problems), std::vector<std::string>{"privilege LOCK TABLES on `shop`.*"});
+  run_all_mending_sql(server(), problems);
+  const auto mended = check(config);
+  EXPECT_TRUE(mended.empty()) << describe(mended);
+  server().sql_all({"DROP USER revoked@localhost", "SET GLOBAL partial_revokes=OFF"});
+}
+
+TEST_P(SourceChecks, AGroupOfSeveralPrimariesIsFound) {
+  if (!is_mysql()) GTEST_SKIP() << "MariaDB has Galera";
+  server().sql_all({"INSTALL PLUGIN group_replication SONAME 'group_replication.so'",
+                    "SET GLOBAL group_replication_single_primary_mode=OFF"});
+  const auto problems = check(server().config("shop"));
+  ASSERT_EQ(settings_of(problems), std::vector<std::string>{"group_replication_single_primary_mode"})
+      << describe(problems);
+  EXPECT_FALSE(may_start(problems));
+  server().sql("SET GLOBAL group_replication_single_primary_mode=ON");
+  EXPECT_TRUE(check(server().config("shop")).empty());
+  server().sql("UNINSTALL PLUGIN group_replication");
 }
 
 }  // namespace
