@@ -6,7 +6,9 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 
+#include "base/log.h"
 #include "http/byte_sink.h"
 #include "replica/server.h"
 
@@ -33,10 +35,12 @@ void Server::on_accept(const io_uring_cqe& cqe, Place place, std::uint32_t gener
   if ((cqe.flags & IORING_CQE_F_MORE) == 0 && listener.generation == generation) {
     listener.is_armed = false;
     // Out of descriptors or memory: a pause, or this would go round and round.
-    const bool pauses = cqe.res < 0 && cqe.res != -ECONNABORTED && cqe.res != -EINTR;
+    const bool pauses = cqe.res < 0 && cqe.res != -ECONNABORTED && cqe.res != -EINTR && cqe.res != -ECANCELED;
     next_accept_ns_ = pauses ? now_ns_ + kAcceptPauseNs : now_ns_;
+    if (pauses) note_accept_failure(-cqe.res);
   }
   if (cqe.res < 0) return;
+  cannot_accept_ = false;
   if (free_slots_.empty() && slots_.size() == options_.config.max_connections) return refuse(cqe.res);
   if (free_slots_.empty()) {
     free_slots_.push_back(static_cast<std::uint32_t>(slots_.size()));
@@ -50,6 +54,16 @@ void Server::on_accept(const io_uring_cqe& cqe, Place place, std::uint32_t gener
   ++metrics_.connections;
   ++metrics_.accepted;
   arm_receive(connection);
+}
+
+// Said once: it is tried ten times a second.
+void Server::note_accept_failure(int error) {
+  if (cannot_accept_) return;
+  cannot_accept_ = true;
+  log_warning("connections cannot be accepted for now; those that are open are served",
+              {{"reason", std::strerror(error)},
+               {"open_connections", metrics_.connections},
+               {"hint", "raise the limit of open files (LimitNOFILE=)"}});
 }
 
 // Best effort: the client may close first, and then nothing is lost either.

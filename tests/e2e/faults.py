@@ -312,7 +312,7 @@ class SmallDisk:
 
     _is_private = False
 
-    def __init__(self, folder: Path, size: str, case: Optional[unittest.TestCase] = None):
+    def __init__(self, folder: Path, size: str):
         SmallDisk._become_private()
         self.path = folder
         folder.mkdir(parents=True, exist_ok=True)
