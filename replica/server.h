@@ -153,7 +153,7 @@ class Server {
   bool has_listened_ = false;
   std::uint64_t next_listen_ns_ = 0;
   std::uint64_t next_accept_ns_ = 0;
-  bool cannot_accept_ = false;  // and has been said
+  std::uint64_t accept_failed_ns_ = 0;  // last time
   std::optional<Error> fatal_;
 
   std::vector<std::unique_ptr<Connection>> slots_;

@@ -18,6 +18,7 @@ namespace {
 // Behind a wait or a full output a client may send this much more before it is no longer read.
 constexpr std::size_t kInputHighWater = std::size_t{32} << 10;
 constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
+constexpr std::uint64_t kAcceptQuietNs = 10'000'000'000;  // after which another failure is another occasion
 
 constexpr std::string_view kRefusalHead =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: 176\r\n"
@@ -40,7 +41,6 @@ void Server::on_accept(const io_uring_cqe& cqe, Place place, std::uint32_t gener
     if (pauses) note_accept_failure(-cqe.res);
   }
   if (cqe.res < 0) return;
-  cannot_accept_ = false;
   if (free_slots_.empty() && slots_.size() == options_.config.max_connections) return refuse(cqe.res);
   if (free_slots_.empty()) {
     free_slots_.push_back(static_cast<std::uint32_t>(slots_.size()));
@@ -56,10 +56,11 @@ void Server::on_accept(const io_uring_cqe& cqe, Place place, std::uint32_t gener
   arm_receive(connection);
 }
 
-// Said once: it is tried ten times a second.
+// Said when it begins: it is tried ten times a second, and succeeds now and then while clients come and go.
 void Server::note_accept_failure(int error) {
-  if (cannot_accept_) return;
-  cannot_accept_ = true;
+  const bool is_new = accept_failed_ns_ == 0 || now_ns_ - accept_failed_ns_ > kAcceptQuietNs;
+  accept_failed_ns_ = now_ns_;
+  if (!is_new) return;
   log_warning("connections cannot be accepted for now; those that are open are served",
               {{"reason", std::strerror(error)},
                {"open_connections", metrics_.connections},

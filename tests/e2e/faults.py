@@ -313,13 +313,13 @@ class SmallDisk:
     _is_private = False
 
     def __init__(self, folder: Path, size: str):
-        SmallDisk._become_private()
+        SmallDisk.become_private()
         self.path = folder
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0777", "ringside-test", str(folder)], check=True)
 
     @classmethod
-    def _become_private(cls) -> None:
+    def become_private(cls) -> None:
         """This process and its later children see mounts that nobody else does."""
         if cls._is_private:
             return

@@ -6,6 +6,7 @@
 // Limits: HttpLimits; kMaxRefusals connections that are being told there are too many.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
