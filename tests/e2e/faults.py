@@ -10,6 +10,7 @@ SERVER names the database that a class runs on: a subclass with another one runs
 """
 
 import ctypes
+import itertools
 import os
 import random
 import subprocess
@@ -22,6 +23,7 @@ from typing import Callable, Dict, List, Optional
 import rows as expected_rows
 from harness import Connection, ConnectionLost, Process, SqlError, StackCase, wait_until
 
+_TOKENS = itertools.count()  # for all loads of this process: tests share their tables
 ACCOUNTS = 16
 BALANCE = 1000
 TABLES = ("accounts", "facts", "items")
@@ -234,10 +236,8 @@ class Load:
 
     def _command(self) -> None:
         writer = self._stack.to_writer()
-        number = 0
         while not self._stopping.is_set():
-            number += 1
-            token = f"{threading.get_ident():x}-{id(self):x}-{number}"
+            token = f"{next(_TOKENS)}"
             try:
                 response = writer.request("POST", "/v1/facts", {"token": token})
             except ConnectionLost:

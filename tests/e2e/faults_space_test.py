@@ -33,23 +33,24 @@ class SmallDiskCase(FaultsCase):
     def large(self, n: int, rows: int = 100) -> str:
         return f"UPDATE items SET n = {n}, body = REPEAT('x', {BODY_BYTES}) WHERE id <= {rows}"
 
-    def items_seen(self, index: int):
+    def items_seen(self, index: int, rows: int):
         with self.stack.to_replica(index) as replica:
-            response = self.expect(replica.request("GET", "/v1/items?fields=n&keys=" + ",".join(map(str, range(1, 101)))), 200)
+            keys = ",".join(str(i) for i in range(1, rows + 1))
+            response = self.expect(replica.request("GET", f"/v1/items?fields=n&keys={keys}"), 200)
             return {row["n"] for row in response.json()["data"]}
 
 
 @NEEDS_ROOT
 class SpillDiskIsFull(SmallDiskCase):
-    DISK, SIZE = "spill", "4M"
-    SETTINGS = FAST + "[writer]\nspill_directory = \"/nowhere\"\ntransaction_buffer = \"1MiB\"\n"
+    DISK, SIZE = "spill", "1M"
+    SETTINGS = FAST + "[writer]\nspill_directory = \"/nowhere\"\ntransaction_buffer = \"256KiB\"\n"
 
     def test_the_transaction_waits_and_passes_when_there_is_room(self):
         load = self.start_load()
         writer, replica = self.mark("writer"), self.mark("replica0")
         epoch = self.stack.epoch()
         with self.stack.session() as sql:
-            sql.execute(self.large(1))  # 20 MB with the rows before it: 4 MiB are not enough
+            sql.execute(self.large(1, rows=20))  # 2.7 MB in their stored form
             self.await_line("writer", writer, "the source cannot be followed", "cannot write a transaction's spill file in "
                             f"{self.disk.path}: No space left on device", "writer.spill_directory")
             reason = self.await_writer("capture is full: cannot write a transaction's spill file")
@@ -62,13 +63,13 @@ class SpillDiskIsFull(SmallDiskCase):
             self.await_replicas("capture is full, the writer is alive")
             for index in range(self.REPLICAS):
                 load.advance_reads(index)
-                self.assertEqual(self.items_seen(index), {0})
+                self.assertEqual(self.items_seen(index, rows=20), {0})
             load.advance("late", by=1)  # commands commit, their version comes later
             self.disk.resize("64M")
             self.await_line("writer", writer, "the transaction that found no room has passed")
             self.finish(load)
             for index in range(self.REPLICAS):
-                self.assertEqual(self.items_seen(index), {1})
+                self.assertEqual(self.items_seen(index, rows=20), {1})
             self.assertEqual(self.stack.epoch(), epoch)
             self.assertEqual(self.lines("replica0", replica, " "), [])
 
@@ -77,7 +78,7 @@ class SpillDiskIsFull(SmallDiskCase):
             writer = self.mark("writer")
             self.disk.close()
             shutil.rmtree(self.disk.path)
-            sql.execute(self.large(2))
+            sql.execute(self.large(2, rows=20))
             self.await_writer("cannot create a transaction's spill file in")
             type(self).disk = SmallDisk(self.disk.path, "64M")
             self.await_line("writer", writer, "the transaction that found no room has passed")
