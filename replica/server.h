@@ -123,6 +123,7 @@ class Server {
   void on_accept(const io_uring_cqe& cqe, Place place, std::uint32_t generation);
   void on_receive(const io_uring_cqe& cqe, Connection* connection);
   void on_send(const io_uring_cqe& cqe, Connection* connection);
+  void note_accept_failure(int error);
   void refuse(int fd);
   Connection* find(std::uint32_t id, std::uint32_t generation);
   Connection& of(HttpConnection& http) { return *slots_[http.id]; }
@@ -152,6 +153,7 @@ class Server {
   bool has_listened_ = false;
   std::uint64_t next_listen_ns_ = 0;
   std::uint64_t next_accept_ns_ = 0;
+  std::uint64_t accept_failed_ns_ = 0;  // last time
   std::optional<Error> fatal_;
 
   std::vector<std::unique_ptr<Connection>> slots_;

@@ -6,7 +6,9 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 
+#include "base/log.h"
 #include "http/byte_sink.h"
 #include "replica/server.h"
 
@@ -16,6 +18,7 @@ namespace {
 // Behind a wait or a full output a client may send this much more before it is no longer read.
 constexpr std::size_t kInputHighWater = std::size_t{32} << 10;
 constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
+constexpr std::uint64_t kAcceptQuietNs = 10'000'000'000;  // after which another failure is another occasion
 
 constexpr std::string_view kRefusalHead =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: 176\r\n"
@@ -33,8 +36,9 @@ void Server::on_accept(const io_uring_cqe& cqe, Place place, std::uint32_t gener
   if ((cqe.flags & IORING_CQE_F_MORE) == 0 && listener.generation == generation) {
     listener.is_armed = false;
     // Out of descriptors or memory: a pause, or this would go round and round.
-    const bool pauses = cqe.res < 0 && cqe.res != -ECONNABORTED && cqe.res != -EINTR;
+    const bool pauses = cqe.res < 0 && cqe.res != -ECONNABORTED && cqe.res != -EINTR && cqe.res != -ECANCELED;
     next_accept_ns_ = pauses ? now_ns_ + kAcceptPauseNs : now_ns_;
+    if (pauses) note_accept_failure(-cqe.res);
   }
   if (cqe.res < 0) return;
   if (free_slots_.empty() && slots_.size() == options_.config.max_connections) return refuse(cqe.res);
@@ -50,6 +54,17 @@ void Server::on_accept(const io_uring_cqe& cqe, Place place, std::uint32_t gener
   ++metrics_.connections;
   ++metrics_.accepted;
   arm_receive(connection);
+}
+
+// Said when it begins: it is tried ten times a second, and succeeds now and then while clients come and go.
+void Server::note_accept_failure(int error) {
+  const bool is_new = accept_failed_ns_ == 0 || now_ns_ - accept_failed_ns_ > kAcceptQuietNs;
+  accept_failed_ns_ = now_ns_;
+  if (!is_new) return;
+  log_warning("connections cannot be accepted for now; those that are open are served",
+              {{"reason", std::strerror(error)},
+               {"open_connections", metrics_.connections},
+               {"hint", "raise the limit of open files (LimitNOFILE=)"}});
 }
 
 // Best effort: the client may close first, and then nothing is lost either.

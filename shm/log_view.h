@@ -22,6 +22,7 @@
 
 #include "base/crc32c.h"
 #include "base/result.h"
+#include "base/unique_fd.h"
 #include "shm/key.h"
 #include "shm/layout.h"
 #include "shm/memory.h"
@@ -94,6 +95,9 @@ class LogView {
 
   std::string directory_;
   Access access_ = Access::kRead;
+  // The file mapped last, kept open: given up for the next chunk, so that a reader whose clients have taken all other
+  // descriptors can still follow the log.
+  UniqueFd spare_;
   MappedFile header_;
   LogSpace space_;
   Epoch epoch_;
@@ -139,10 +143,11 @@ Result<LogView<Memory>> LogView<Memory>::open(const std::string& epoch_directory
   view.directory_ = epoch_directory;
   view.access_ = access;
   const std::string path = header_path(epoch_directory);
-  RINGSIDE_ASSIGN(const UniqueFd fd, open_file(path, access));
+  RINGSIDE_ASSIGN(UniqueFd fd, open_file(path, access));
   RINGSIDE_ASSIGN(const std::uint64_t size, file_size(fd.get(), path));
   if (size < kHeaderBytes) return Error{ErrorKind::kUnavailable, path + " is not whole yet"};
   RINGSIDE_ASSIGN(view.header_, MappedFile::map(path, access, size));
+  view.spare_ = std::move(fd);
 
   // Each word is loaded once: what is checked is what is used.
   const RingHeader& shared = view.header();
@@ -213,7 +218,8 @@ Result<void> LogView<Memory>::know(const SlotInfo& slot) {
 template <class Memory>
 Result<std::uint64_t> LogView<Memory>::map_chunk(std::uint64_t first_slot) {
   const std::string path = chunk_path(directory_, first_slot);
-  RINGSIDE_ASSIGN(const UniqueFd fd, open_file(path, access_));
+  spare_.reset();
+  RINGSIDE_ASSIGN(UniqueFd fd, open_file(path, access_));
   RINGSIDE_ASSIGN(const std::uint64_t size, file_size(fd.get(), path));
   const std::uint64_t slots = size >> segment_shift_;
   if (slots == 0 || size % segment_bytes() != 0 || slots > max_slots_ || first_slot > max_slots_ - slots) {
@@ -223,6 +229,7 @@ Result<std::uint64_t> LogView<Memory>::map_chunk(std::uint64_t first_slot) {
   RINGSIDE_TRY(space_.map(fd.get(), path, access_, first_slot << segment_shift_, size));
   if (known_.size() < first_slot + slots) known_.resize(first_slot + slots);
   for (std::uint64_t s = first_slot; s < first_slot + slots; ++s) known_[s].mapped = true;
+  spare_ = std::move(fd);
   return slots;
 }
 

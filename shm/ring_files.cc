@@ -24,11 +24,13 @@ namespace {
 
 Error io_error(const char* what, const std::string& path) {
   const int code = errno;
-  const ErrorKind kind = code == ENOENT                     ? ErrorKind::kNotFound
-                         : code == ENOSPC || code == ENOMEM ? ErrorKind::kLimit
-                         : code == EACCES || code == EPERM  ? ErrorKind::kIo
-                                                            : ErrorKind::kIo;
-  return Error{kind, fmt::format("cannot {} {}: {}", what, path, std::strerror(code))};
+  const bool lacks_descriptors = code == EMFILE || code == ENFILE;
+  const bool is_limit = lacks_descriptors || code == ENOSPC || code == EDQUOT || code == ENOMEM;
+  const ErrorKind kind = code == ENOENT ? ErrorKind::kNotFound
+                         : is_limit     ? ErrorKind::kLimit
+                                        : ErrorKind::kIo;
+  return Error{kind, fmt::format("cannot {} {}: {}{}", what, path, std::strerror(code),
+                                 lacks_descriptors ? "; raise the limit of open files (LimitNOFILE=)" : "")};
 }
 
 bool parse_epoch(const std::string& directory, Epoch& epoch) {
@@ -105,9 +107,9 @@ Result<void> allocate(int fd, const std::string& path, std::uint64_t offset, std
     code = ::posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(size));
   } while (code == EINTR);
   if (code == 0) return {};
-  const ErrorKind kind = code == ENOSPC ? ErrorKind::kLimit : ErrorKind::kIo;
+  const bool is_limit = code == ENOSPC || code == EDQUOT || code == ENOMEM;
   return Error{
-      kind,
+      is_limit ? ErrorKind::kLimit : ErrorKind::kIo,
       fmt::format("cannot allocate {} bytes for {}: {}; enlarge the filesystem it is on (ring.directory) "
                   "or lower ring.max_size",
                   size, path, std::strerror(code))};
@@ -142,7 +144,10 @@ Result<MappedFile> MappedFile::map(const std::string& path, Access access, std::
     impl->region = bi::mapped_region(file, mode, 0, size);
     return MappedFile(std::move(impl));
   } catch (const bi::interprocess_exception& e) {
-    return Error{ErrorKind::kIo, fmt::format("cannot map {} bytes of {}: {}", size, path, e.what())};
+    const int code = e.get_native_error();
+    const bool is_limit = code == EMFILE || code == ENFILE || code == ENOMEM;
+    return Error{is_limit ? ErrorKind::kLimit : ErrorKind::kIo,
+                 fmt::format("cannot map {} bytes of {}: {}", size, path, e.what())};
   }
 }
 MappedFile::MappedFile() = default;

@@ -157,10 +157,11 @@ Result<void> make_epoch(const RingOptions& options, const std::string& where) {
   const std::string path = header_path(where);
   {
     RINGSIDE_ASSIGN(const UniqueFd fd, create_file(path, 0640));
+    // In this order: a header of its full size is one whose first bytes may be touched, whatever became of its maker.
+    RINGSIDE_TRY(allocate(fd.get(), path, 0, slot_table_bytes(0)));
     if (::ftruncate(fd.get(), static_cast<off_t>(slot_table_bytes(slots))) != 0) {
       return Error{ErrorKind::kIo, "cannot size " + path};
     }
-    RINGSIDE_TRY(allocate(fd.get(), path, 0, slot_table_bytes(0)));
   }
   RINGSIDE_ASSIGN(const MappedFile file, MappedFile::map(path, Access::kReadWrite, kHeaderBytes));
   auto& header = *static_cast<RingHeader*>(file.data());
@@ -213,10 +214,18 @@ Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::create
     return in_force.error();
   }
   RINGSIDE_TRY(retire_other_epochs<Memory>(path, in_force ? *in_force : Epoch(), epoch));
-  RINGSIDE_TRY(make_epoch<Memory>(options, where));
-  RINGSIDE_TRY(CatalogueFile<Memory>::create(catalogue_path(where)));
-  RINGSIDE_ASSIGN(std::unique_ptr<Impl> impl, Impl::attach(options, epoch));
-  std::unique_ptr<BasicRingWriter> writer(new BasicRingWriter(std::move(impl)));
+  const auto make = [&]() -> Result<std::unique_ptr<Impl>> {
+    RINGSIDE_TRY(make_epoch<Memory>(options, where));
+    RINGSIDE_TRY(CatalogueFile<Memory>::create(catalogue_path(where)));
+    return Impl::attach(options, epoch);
+  };
+  Result<std::unique_ptr<Impl>> made = make();
+  if (!made) {
+    // What cannot be removed is left to the next attempt: why it was not made is what is to be told.
+    static_cast<void>(remove_epoch(path, epoch));
+    return std::move(made).error();
+  }
+  std::unique_ptr<BasicRingWriter> writer(new BasicRingWriter(std::move(*made)));
   Impl& self = *writer->impl_;
 
   // The log begins with an empty batch, so that committed_position always is the end of a commit record.

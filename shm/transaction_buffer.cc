@@ -15,10 +15,10 @@ namespace {
 // Smaller records fit every segment (kMinSegmentBytes less what opens and closes it).
 constexpr std::size_t kLarge = 2048;
 
-Error spill_error(const char* what, const std::string& directory) {
+Error spill_error(ErrorKind kind, const char* what, const std::string& directory) {
   const int code = errno;
   return Error{
-      code == ENOSPC ? ErrorKind::kLimit : ErrorKind::kIo,
+      kind,
       fmt::format(
           "cannot {} a transaction's spill file in {}: {}; set writer.spill_directory to a disk with room",
           what, directory, std::strerror(code))};
@@ -86,14 +86,14 @@ RoomNeeded TransactionBuffer::room(std::uint64_t segment_capacity) const {
 Result<void> TransactionBuffer::spill() {
   if (!file_) {
     file_.reset(::open(spill_directory_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (!file_) return spill_error("create", spill_directory_);
+    if (!file_) return spill_error(ErrorKind::kLimit, "create", spill_directory_);
   }
   std::size_t done = 0;
   while (done < memory_.size()) {
     const ssize_t size = ::pwrite(file_.get(), memory_.data() + done, memory_.size() - done,
                                   static_cast<off_t>(spilled_ + done));
     if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) return spill_error("write", spill_directory_);
+    if (size <= 0) return spill_error(ErrorKind::kLimit, "write", spill_directory_);
     done += static_cast<std::size_t>(size);
   }
   spilled_ += memory_.size();
@@ -121,7 +121,7 @@ Result<void> TransactionBuffer::for_each(const std::function<Result<void>(std::s
         ::pread(file_.get(), block.data() + kept,
                 std::min<std::uint64_t>(block.size() - kept, spilled_ - offset), static_cast<off_t>(offset));
     if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) return spill_error("read", spill_directory_);
+    if (size <= 0) return spill_error(ErrorKind::kIo, "read", spill_directory_);
     offset += static_cast<std::uint64_t>(size);
     const std::size_t filled = kept + static_cast<std::size_t>(size);
     std::size_t used = 0;

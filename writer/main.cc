@@ -71,13 +71,15 @@ Result<void> run(const Arguments& arguments) {
   shm::RingOptions ring;
   ring.directory = config.ring.directory;
   ring.name = config.ring.name;
-  RINGSIDE_ASSIGN(UniqueFd ring_lock, shm::lock_ring(ring));
+  // A ring.directory that is not there yet is waited for, like the database: capture says so on /readyz.
+  Result<UniqueFd> ring_lock = shm::lock_ring(ring);
+  if (!ring_lock && ring_lock.error().kind != ErrorKind::kNotFound) return ring_lock.error();
 
   CommandTracker tracker;
   SchemaView schema;
   Capture::Dependencies dependencies{
       &tracker, &schema, [&config](const std::string& lost) { return source_history(config.mysql, lost); }};
-  Capture capture(config, std::move(ring_lock), std::move(dependencies));
+  Capture capture(config, ring_lock ? std::move(*ring_lock) : UniqueFd(), std::move(dependencies));
   const CaptureStatusPage status(capture);
   CommandService service(config.mysql, config.writer, tracker);
   RINGSIDE_ASSIGN(const std::unique_ptr<HttpServer> server,

@@ -307,7 +307,7 @@ TEST_F(CaptureApplier, AFullSpillDiskNeverCommitsHalfATransaction) {
   for (std::uint64_t id = 1; id < 100 && outcome == Outcome::kGoOn; ++id) {
     outcome = apply(make_.write(7, {{id, std::string(200, 'x')}}));
   }
-  EXPECT_EQ(outcome, Outcome::kLater);
+  EXPECT_EQ(outcome, Outcome::kSpillFull);
   EXPECT_THAT(applier_->reason(), HasSubstr("writer.spill_directory"));
   reconnect();
   EXPECT_TRUE(mirror().quarantined.empty());

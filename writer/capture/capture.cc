@@ -21,7 +21,8 @@ namespace {
 
 constexpr std::uint64_t kLastRetryNs = 5'000'000'000;
 constexpr std::uint64_t kRoomRetryNs = 200'000'000;
-constexpr std::uint64_t kFullRetryNs = 30'000'000'000;  // of a whole snapshot that did not fit
+constexpr std::uint64_t kFullRetryNs = 30'000'000'000;  // at most, of what did not fit
+constexpr std::uint64_t kFullRetryShare = 10;  // of the time that it took: a snapshot in vain is dear
 constexpr std::uint64_t kPutOffNs = 2'000'000;  // versions without changes are put off no longer under load
 
 shm::PublisherOptions publisher_options(const Config& config) {
@@ -108,19 +109,26 @@ Result<void> Capture::run() {
 }
 
 Result<void> Capture::run_until_stopped() {
-  RINGSIDE_TRY(open_ring());
+  if (const Result<void> opened = open_ring(); !opened) {
+    const ErrorKind kind = opened.error().kind;
+    if (kind != ErrorKind::kLimit && kind != ErrorKind::kNotFound) return opened;
+  }
   std::uint64_t retry_ns = kFirstRetryNs;
   while (!stopping()) {
     const std::uint64_t began = monotonic_ns();
+    const bool was_held_back = !held_back_reason_.empty();
     const Result<void> ended = connect_once();
     stream_.reset();
     if (stopping()) break;
-    if (monotonic_ns() - began > kLastRetryNs) retry_ns = kFirstRetryNs;
+    const std::uint64_t took = monotonic_ns() - began;
+    if (took > kLastRetryNs) retry_ns = kFirstRetryNs;
     if (!ended) {
       const Error& error = ended.error();
       if (error.kind == ErrorKind::kInvalid || error.kind == ErrorKind::kUnsupported) return ended;
       const bool is_full = error.kind == ErrorKind::kLimit;
-      if (is_full) retry_ns = kFullRetryNs;
+      // Held back for the first time, it took as long as the stream had lasted, which says nothing.
+      const bool is_measured = was_held_back || held_back_reason_.empty();
+      if (is_full && is_measured) retry_ns = std::clamp(kFullRetryShare * took, retry_ns, kFullRetryNs);
       log_warning("the source cannot be followed",
                   {{"reason", error.message}, {"retry_ms", retry_ns / 1'000'000}});
       set_state(is_full          ? shm::CaptureState::kFull
@@ -139,6 +147,9 @@ Result<void> Capture::run_until_stopped() {
 // Finds the epoch in force, or begins one, unless that has been done or is about to be.
 Result<void> Capture::open_ring() {
   if (publisher_ || !new_epoch_reason_.empty()) return {};
+  if (!ring_lock_) {
+    RINGSIDE_ASSIGN(ring_lock_, shm::lock_ring(publisher_options_.ring));
+  }
   RINGSIDE_ASSIGN(std::unique_ptr<shm::Publisher> opened,
                   shm::Publisher::open(publisher_options_, ring_lock_));
   if (opened->is_fresh()) {
@@ -275,7 +286,8 @@ Result<void> Capture::open_stream() {
   options.server_id = static_cast<std::uint32_t>(publisher_->ring().server_id());
   RINGSIDE_ASSIGN(stream_, BinlogStream::open(config_.mysql, options));
   applier_->expect(last);
-  set_state(shm::CaptureState::kStreaming, {});
+  set_state(held_back_reason_.empty() ? shm::CaptureState::kStreaming : shm::CaptureState::kFull,
+            held_back_reason_);
   log_info("following the binlog", {{"from", options.position}});
   return {};
 }
@@ -301,8 +313,16 @@ Result<Capture::Next> Capture::follow() {
     }
     RINGSIDE_ASSIGN(const Next next, handle_packet(stream_->read_packet(now + kTickNs)));
     if (next != Next::kGoOn) return next;
+    if (!held_back_reason_.empty()) note_getting_on();
     tick();
   }
+}
+
+void Capture::note_getting_on() {
+  if (publisher_->last_commit().version < held_back_at_) return;
+  log_info("the transaction that found no room has passed", {{"version", held_back_at_.value()}});
+  held_back_reason_.clear();
+  set_state(shm::CaptureState::kStreaming, {});
 }
 
 Result<Capture::Next> Capture::handle_packet(const BinlogStream::Packet& packet) {
@@ -334,6 +354,10 @@ Result<Capture::Next> Capture::handle_outcome(EventApplier::Outcome outcome) {
       return wait_for_room();
     case EventApplier::Outcome::kLater:
       return Error{ErrorKind::kUnavailable, applier_->reason()};
+    case EventApplier::Outcome::kSpillFull:
+      held_back_reason_ = applier_->reason();
+      held_back_at_ = applier_->newest();
+      return Error{ErrorKind::kLimit, held_back_reason_};
     case EventApplier::Outcome::kReopen: {
       Error error{ErrorKind::kUnavailable, applier_->reason()};
       drop_publisher();

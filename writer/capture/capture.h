@@ -15,8 +15,9 @@
 // Ownership: owns publisher, connection and stream; borrows tracker and schema view.
 // Errors: run() returns when it was stopped, or with an Error that an operator must see to (settings that do not allow
 // exact capture, a ring of another writer, a failure of its own making). Everything that may pass is tried again.
-// Limits: retries wait 50 ms to 5 s, doubling; loads to 60 s, and so long when the ring has no room for one. stop() is
-// followed at once, but for a connection that is being established (5 s) and dependencies.history.
+// Limits: retries wait 50 ms to 5 s, doubling; loads to 60 s, and so long when the ring has no room for one. What found
+// no room (in the ring, for a spill file) waits ten times as long as it had taken, to 30 s. stop() is followed at once, but
+// for a connection that is being established (5 s) and dependencies.history.
 #pragma once
 
 #include <atomic>
@@ -78,7 +79,7 @@ class Capture {
     std::function<Result<std::string>(const std::string& lost)> history;
   };
 
-  // `ring_lock`: from shm::lock_ring.
+  // `ring_lock`: from shm::lock_ring; empty when there was no ring.directory yet: run() then waits for it.
   Capture(const Config& config, UniqueFd ring_lock, Dependencies dependencies);
   ~Capture();
   Capture(const Capture&) = delete;
@@ -115,6 +116,7 @@ class Capture {
   Result<Next> handle_packet(const BinlogStream::Packet& packet);
   Result<Next> handle_outcome(EventApplier::Outcome outcome);
   Result<Next> wait_for_room();
+  void note_getting_on();
   Result<Next> stream_ended(bool in_order);
   void start_over(std::string reason, bool history_was_lost);
   void drop_publisher();
@@ -158,6 +160,10 @@ class Capture {
   bool may_guess_position_ = true;
   bool is_position_guessed_ = false;
   std::uint64_t epoch_loaded_ns_ = 0;
+  // A transaction that found no room for its spill file: it is read again from its beginning, and until it has passed
+  // capture is full, not streaming.
+  std::string held_back_reason_;  // empty: there is none
+  Version held_back_at_;
   std::uint64_t reload_retry_ns_ = kFirstRetryNs;
   std::uint64_t next_reload_ns_ = 0;
   std::uint64_t put_off_since_ns_ = 0;

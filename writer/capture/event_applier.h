@@ -67,7 +67,8 @@ class EventApplier {
   enum class Outcome : std::uint8_t {
     kGoOn,
     kRingFull,     // the transaction waits for room: try commit_again()
-    kLater,        // a passing failure (spill file, damaged event): begin again from the last commit
+    kLater,        // a passing failure (damaged event): begin again from the last commit
+    kSpillFull,    // no room for the spill file: likewise, and the same transaction will want it again
     kReopen,       // the publisher has failed: open the ring anew, then as kLater
     kLostHistory,  // the source no longer has the history that the ring holds: a new epoch
     kFailed,       // what came cannot be gone on from

@@ -183,7 +183,7 @@ EventApplier::Outcome EventApplier::on_xa_decided(bool is_commit) {
 
 EventApplier::Outcome EventApplier::collecting_failed(const Error& error) {
   // Not kRingFull, whatever the kind: half a transaction has been collected, and must not be committed again.
-  return fail(Outcome::kLater, error.message);
+  return fail(error.kind == ErrorKind::kLimit ? Outcome::kSpillFull : Outcome::kLater, error.message);
 }
 
 // The table is not served from this version on, and the stream goes on without it.

@@ -6,6 +6,7 @@
 // Limits: HttpLimits; kMaxRefusals connections that are being told there are too many.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -84,6 +85,7 @@ class HttpCore {
   std::set<HttpConnection*> connections_;  // each lives through its own handlers
   std::uint64_t body_bytes_ = 0;
   bool is_stopping_ = false;
+  std::chrono::steady_clock::time_point accept_failed_{};  // last time
   std::uint16_t port_ = 0;
   std::thread thread_;
 

@@ -23,6 +23,7 @@ using tcp = asio::ip::tcp;
 
 constexpr std::chrono::seconds kPrunePause{60};
 constexpr std::chrono::milliseconds kAcceptPause{100};  // after a failure: out of descriptors, mostly
+constexpr std::chrono::seconds kAcceptQuiet{10};        // after which another failure is another occasion
 
 }  // namespace
 
@@ -60,7 +61,14 @@ void HttpCore::accept() {
   acceptor_.async_accept(context, [this](error_code error, tcp::socket socket) {
     if (is_stopping_) return;
     if (error) {
-      log_warning("a connection could not be accepted", {{"reason", error.message()}});
+      // Said when it begins: it is tried ten times a second, and succeeds now and then while clients come and go.
+      const auto now = std::chrono::steady_clock::now();
+      if (now - std::exchange(accept_failed_, now) > kAcceptQuiet) {
+        log_warning("connections cannot be accepted for now; those that are open are served",
+                    {{"reason", error.message()},
+                     {"open_connections", connections_.size()},
+                     {"hint", "raise the limit of open files (LimitNOFILE=)"}});
+      }
       accept_timer_.expires_after(kAcceptPause);
       accept_timer_.async_wait([this](error_code cancelled) {
         if (!cancelled) accept();

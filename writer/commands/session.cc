@@ -36,6 +36,7 @@ sql::ConnectOptionsMap connect_options(const MysqlConfig& config) {
   options["CLIENT_FOUND_ROWS"] = true;
   options["OPT_CONNECT_TIMEOUT"] = static_cast<int>(kConnectTimeout.count());
   options["OPT_READ_TIMEOUT"] = static_cast<int>(kReadTimeout.count());
+  options["OPT_WRITE_TIMEOUT"] = static_cast<int>(kReadTimeout.count());
   if (config.tls) {
     options["sslEnforce"] = true;
     if (!config.tls_ca.empty()) {

@@ -63,6 +63,20 @@ void set_options(MYSQL* mysql, const MysqlConfig& config, const ConnectionOption
 bool is_passing(unsigned number) {
   switch (number) {
     case ER_CON_COUNT_ERROR:
+    case ER_TOO_MANY_USER_CONNECTIONS:
+    case ER_USER_LIMIT_REACHED:
+    case ER_HOST_IS_BLOCKED:  // after many broken connections, until FLUSH HOSTS
+    case ER_OUTOFMEMORY:
+    case ER_OUT_OF_RESOURCES:
+    case ER_CANT_CREATE_THREAD:
+    case ER_DISK_FULL:
+    case ER_HANDSHAKE_ERROR:
+    case ER_NET_READ_ERROR:
+    case ER_NET_READ_INTERRUPTED:
+    case ER_NET_ERROR_ON_WRITE:
+    case ER_NET_WRITE_INTERRUPTED:
+    case ER_ABORTING_CONNECTION:
+    case ER_NEW_ABORTING_CONNECTION:
     case ER_SERVER_SHUTDOWN:
     case ER_QUERY_INTERRUPTED:
     case ER_CONNECTION_KILLED:
