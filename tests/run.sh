@@ -16,7 +16,8 @@ if (($# == 0)); then
   cmake --build --preset tsan --target ring_stress_test
   ctest --preset tsan -R '^ring_stress_test$' --no-tests=error
   readers=(shm_test http_test writer_decode_test)
-  fuzzers=(http_request_fuzz target_fuzz binlog_event_fuzz catalogue_fuzz ring_contents_fuzz)
+  fuzzers=(http_request_fuzz target_fuzz binlog_event_fuzz json_binary_fuzz catalogue_fuzz ring_contents_fuzz
+    command_body_fuzz config_fuzz)
   cmake --preset asan
   cmake --build --preset asan --target "${readers[@]}" "${fuzzers[@]}"
   ctest --preset asan -R "^($(IFS='|' && echo "${readers[*]} ${fuzzers[*]}" | tr ' ' '|'))\$" --no-tests=error

@@ -774,6 +774,11 @@ def recordings(kind, chroot, document_count):
             create("packed", packed) + churn(rng, "packed", packed, 30) +
             wrapped + create("wrapped", packed) + churn(rng, "wrapped", packed, 30))
     else:
+        large = "INSERT INTO every (id, c_longblob) VALUES (9000, REPEAT('compressible ', 6000));\n"
+        made["compressed"] = lambda rng: record(
+            kind, chroot, "compressed", ["--binlog-transaction-compression=ON"], ["every", "texts"],
+            create("every", every) + churn(rng, "every", every, 30) + create("texts", texts, "ROW_FORMAT=DYNAMIC") +
+            churn(rng, "texts", texts, 30) + "SET binlog_transaction_compression_level_zstd = 22;\n" + large)
         made["columns"] = lambda rng: record(kind, chroot, "columns", [], ["no_key", "indexed", "made", "many_labels"], column_kinds())
         made["json"] = lambda rng: record(kind, chroot, "json", [], ["json"], documents(rng, document_count))
     return made

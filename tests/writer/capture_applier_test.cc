@@ -30,6 +30,37 @@ TEST_F(CaptureApplier, RowsOfEveryKindReachTheRingAtTheirVersion) {
   EXPECT_EQ(applier_->counters().rows, 6u);
 }
 
+// A compressed transaction is what its events are, and has their checksum: a source may be switched between the two.
+TEST_F(CaptureApplier, ACompressedTransactionIsItsEvents) {
+  const std::vector<std::string> events{make_.query("BEGIN"), make_.map(7, "items"),
+                                        make_.write(7, {{1, "one"}, {2, "two"}}),
+                                        make_.erase(7, {{1, "one"}}), make_.xid()};
+  std::string inside;
+  for (const std::string& event : events) inside += event;
+  ASSERT_LT(inside.size(), 1u << 16);
+  const auto payload = [this](std::string_view packed) {
+    std::string body("\x02\x03\xfc\xff\x00", 5);  // not packed
+    body += std::string("\x01\x03\xfc", 3);
+    testing::put_le(body, static_cast<std::uint16_t>(packed.size()));
+    return make_.event(40, body + '\0' + std::string(packed));
+  };
+  expect_applied({make_.gtid(11), payload(inside)});
+  EXPECT_FALSE(applier_->is_inside_transaction());
+  EXPECT_THAT(lines("items"), ElementsAre("2\t\"two\""));
+  reconnect();
+  std::vector<std::string> singly = events;
+  singly.insert(singly.begin(), make_.gtid(11));
+  expect_applied(singly);
+  EXPECT_FALSE(applier_->is_expecting());
+
+  // Damage shows nothing of the transaction.
+  const std::string half = inside.substr(0, inside.size() - 5);
+  EXPECT_EQ(apply({make_.gtid(12), payload(half)}), Outcome::kLater);
+  EXPECT_THAT(applier_->reason(), HasSubstr("TRANSACTION_PAYLOAD"));
+  reconnect();
+  EXPECT_THAT(lines("items"), ElementsAre("2\t\"two\""));
+}
+
 TEST_F(CaptureApplier, NothingIsShownBeforeTheTransactionsEnd) {
   expect_applied({make_.gtid(11), make_.map(7, "items"), make_.write(7, {{1, "one"}})});
   EXPECT_TRUE(applier_->is_inside_transaction());

@@ -3,6 +3,8 @@
 #include <limits>
 #include <utility>
 
+#include "writer/binlog/payload.h"
+
 namespace ringside::writer::binlog {
 namespace {
 
@@ -284,10 +286,6 @@ EventBody without_content(const EventHeader& header) {
     case kBinlogCheckpoint:
     case kStartEncryption:
       return Ignored{};
-    case kTransactionPayload:
-      return Unsupported{
-          "a compressed transaction (TRANSACTION_PAYLOAD): binlog_transaction_compression is ON in some "
-          "session"};
     case kPartialUpdateRows:
       return Unsupported{
           "a partial JSON update (PARTIAL_UPDATE_ROWS): binlog_row_value_options is PARTIAL_JSON in some "
@@ -344,6 +342,21 @@ Result<Event> EventDecoder::decode(Bytes event) {
   }
   RINGSIDE_ASSIGN(const Bytes whole, without_checksum(*header, event));
   RINGSIDE_ASSIGN(EventBody body, decode_body(*header, whole.subspan(kEventHeaderBytes)));
+  return Event{*header, body};
+}
+
+Result<Event> EventDecoder::decode_inner(Bytes event) {
+  const std::optional<EventHeader> header = read_event_header(event);
+  const bool is_whole = header && header->size == event.size();
+  const bool is_outside =
+      is_whole && (header->type == kFormatDescription || header->type == kRotate || header->type == kGtid ||
+                   header->type == kGtidTagged || header->type == kAnonymousGtid ||
+                   header->type == kTransactionPayload || header->type >= kAnnotateRows);  // MariaDB's
+  if (!is_whole || is_outside) {
+    return Error{ErrorKind::kCorrupt, "binlog event TRANSACTION_PAYLOAD: holds what cannot stand in it" +
+                                          (is_whole ? ": " + event_type_name(header->type) : std::string())};
+  }
+  RINGSIDE_ASSIGN(EventBody body, decode_body(*header, event.subspan(kEventHeaderBytes)));
   return Event{*header, body};
 }
 
@@ -454,6 +467,8 @@ Result<EventBody> EventDecoder::decode_body(const EventHeader& header, Bytes bod
       return EventBody(Heartbeat{as_text(body), header.end_position});
     case kHeartbeatV2:
       return decode_heartbeat_v2(body);
+    case kTransactionPayload:
+      return decode_payload(body);
     case kIncident: {
       const std::uint16_t number = reader.u16();
       const std::size_t size = reader.empty() ? 0 : reader.u8();

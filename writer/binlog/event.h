@@ -156,6 +156,15 @@ struct RowsEvent {
   bool is_without_foreign_key_checks() const { return (flags & 0x02) != 0; }
 };
 
+// A whole transaction but its GTID, packed (MySQL's binlog_transaction_compression); payload.h has the events in it.
+struct TransactionPayload {
+  enum class Compression : std::uint8_t { kNone, kZstd };
+
+  Compression compression = Compression::kNone;
+  std::uint64_t size = 0;  // of the events, unpacked
+  Bytes packed;
+};
+
 // The server lost events: what follows is no complete history.
 struct Incident {
   std::uint16_t number = 0;
@@ -167,9 +176,9 @@ struct Unsupported {
   std::string_view reason;  // lives for ever
 };
 
-using EventBody =
-    std::variant<Ignored, FormatDescription, Rotate, Heartbeat, MariadbGtid, MariadbGtidList, MysqlGtid,
-                 Query, Xid, XaPrepare, AnnotateRows, TableMapEvent, RowsEvent, Incident, Unsupported>;
+using EventBody = std::variant<Ignored, FormatDescription, Rotate, Heartbeat, MariadbGtid, MariadbGtidList,
+                               MysqlGtid, Query, Xid, XaPrepare, AnnotateRows, TableMapEvent, RowsEvent,
+                               TransactionPayload, Incident, Unsupported>;
 
 struct Event {
   EventHeader header;
@@ -183,6 +192,8 @@ class EventDecoder {
  public:
   // `event`: one whole event. Allocates only to grow the buffer for compressed events, and for errors.
   Result<Event> decode(Bytes event);
+  // The same for an event out of a TransactionPayload: those have no checksum. kCorrupt for what cannot stand in one.
+  Result<Event> decode_inner(Bytes event);
 
   // As the last FORMAT_DESCRIPTION said.
   Flavour flavour() const { return flavour_; }

@@ -37,6 +37,24 @@ EventApplier::Outcome EventApplier::apply(Bytes bytes) {
   return dispatch(*event);
 }
 
+// The events of a compressed transaction, as if they had come one by one.
+EventApplier::Outcome EventApplier::on_payload(const binlog::TransactionPayload& payload) {
+  const auto failed = [this](const Error& error) {
+    return fail(error.kind == ErrorKind::kCorrupt ? Outcome::kLater : Outcome::kFailed, error.message);
+  };
+  if (const Result<void> begun = payload_.begin(payload); !begun) return failed(begun.error());
+  while (true) {
+    const auto bytes = payload_.next();
+    if (!bytes) return failed(bytes.error());
+    if (!*bytes) return Outcome::kGoOn;
+    const Result<binlog::Event> event = decoder_.decode_inner(**bytes);
+    if (!event) return failed(event.error());
+    ++counters_.events;
+    // The last one ends the transaction: whatever is not to go on is the outcome of all.
+    if (const Outcome outcome = dispatch(*event); outcome != Outcome::kGoOn) return outcome;
+  }
+}
+
 EventApplier::Outcome EventApplier::dispatch(const binlog::Event& event) {
   if (std::holds_alternative<binlog::FormatDescription>(event.body)) {
     if (gtid_) {
@@ -59,6 +77,7 @@ EventApplier::Outcome EventApplier::dispatch(const binlog::Event& event) {
   if (const auto* unsupported = std::get_if<binlog::Unsupported>(&event.body)) {
     return on_unsupported(event, unsupported->reason);
   }
+  if (const auto* payload = std::get_if<binlog::TransactionPayload>(&event.body)) return on_payload(*payload);
   const auto* map = std::get_if<binlog::TableMapEvent>(&event.body);
   const auto* rows = std::get_if<binlog::RowsEvent>(&event.body);
   const auto* prepare = std::get_if<binlog::XaPrepare>(&event.body);

@@ -32,6 +32,7 @@
 #include "shm/publisher.h"
 #include "shm/record.h"
 #include "writer/binlog/event.h"
+#include "writer/binlog/payload.h"
 #include "writer/binlog/rows.h"
 #include "writer/binlog/table_map.h"
 #include "writer/source/gtid.h"
@@ -133,6 +134,7 @@ class EventApplier {
 
   // event_applier.cc: from the GTID to the commit.
   Outcome dispatch(const binlog::Event& event);
+  Outcome on_payload(const binlog::TransactionPayload& payload);
   Outcome begin(const binlog::MariadbGtid& gtid, const binlog::EventHeader& header);
   Outcome end();
   Outcome pass_over();
@@ -173,6 +175,7 @@ class EventApplier {
   shm::Publisher& publisher_;
   Options options_;
   binlog::EventDecoder decoder_;
+  binlog::PayloadReader payload_;
   binlog::TableMaps maps_;
   std::unordered_map<std::uint64_t, Target> targets_;  // by the binlog's table id
   shm::RowBuilder before_;

@@ -57,8 +57,6 @@ constexpr Rule kMySqlRules[] = {
     {"binlog_row_metadata", "FULL", Severity::kError, true, kWhyMetadata},
     {"binlog_row_value_options", "", Severity::kError, true,
      "partial updates of JSON values are not decoded by this version"},
-    {"binlog_transaction_compression", "OFF", Severity::kError, true,
-     "compressed transactions are not decoded by this version"},
     {"enforce_gtid_consistency", "ON", Severity::kError, true,
      "GTIDs need it, and versions are made of GTIDs"},
     {"binlog_order_commits", "ON", Severity::kError, true,
