@@ -261,7 +261,8 @@ inline RequestParser::State RequestParser::query(Scan& scan) {
 inline RequestParser::State RequestParser::target_end(Scan& scan, bool has_query) {
   const char c = scan.input[scan.at];
   if (c != ' ') return target_failure(c);
-  if (scan.input[path_.begin] != '/' || path_.size == 0) {
+  const bool is_path = scan.input[path_.begin] == '/' && path_.size != 0;
+  if (!is_path || method_ == Method::kConnect) {
     if (odd_target(scan.input, has_query) == State::kFailed) return State::kFailed;
   }
   scan.token = ++scan.at;

@@ -203,7 +203,7 @@ TEST(RequestParser, TargetForms) {
       << "which bytes a name may have is not the grammar's business";
   EXPECT_EQ(code_of("CONNECT shop:80 HTTP/1.1\r\nHost: shop:80\r\n\r\n"), 501u);
   EXPECT_EQ(code_of("CONNECT [::1]:80 HTTP/1.1\r\nHost: shop:80\r\n\r\n"), 501u);
-  for (const char* bad : {"shop", "shop:", ":80", "shop:80/", "http://shop:80/", "*", "shop:80?"}) {
+  for (const char* bad : {"shop", "shop:", ":80", "/", "shop:80/", "http://shop:80/", "*", "shop:80?"}) {
     EXPECT_EQ(code_of(std::string("CONNECT ") + bad + " HTTP/1.1\r\nHost: a\r\n\r\n"), 400u) << bad;
   }
   EXPECT_EQ(code_of("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"), 0u);
