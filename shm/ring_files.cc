@@ -203,7 +203,7 @@ Result<Epoch> current_epoch(const RingPath& path) {
 }
 
 Result<void> set_current_epoch(const RingPath& path, Epoch epoch) {
-  const std::string fresh = path.current() + ".new";
+  const std::string fresh = path.next_current();
   if (::unlink(fresh.c_str()) != 0 && errno != ENOENT) return io_error("remove", fresh);
   if (::symlink(epoch_name(epoch).c_str(), fresh.c_str()) != 0) return io_error("create the link", fresh);
   if (::rename(fresh.c_str(), path.current().c_str()) != 0)

@@ -25,6 +25,7 @@ struct RingPath {
   RingPath(const std::string& directory, const std::string& name) : ring(directory + "/" + name) {}
   std::string writer_lock() const { return ring + "/writer.lock"; }
   std::string current() const { return ring + "/current"; }
+  std::string next_current() const { return current() + ".new"; }  // what becomes `current` by rename(2)
   std::string epoch(Epoch epoch) const;
 };
 std::string header_path(const std::string& epoch_directory);

@@ -178,9 +178,12 @@ Result<void> make_epoch(const RingOptions& options, const std::string& where) {
 }
 
 // N5 for every epoch but `keep`: whatever became of its writer, its readers learn that it is superseded, and
-// its files go.
+// its files go. So does a link that was about to become `current`.
 template <class Memory>
 Result<void> retire_other_epochs(const RingPath& path, Epoch keep, Epoch superseded_by) {
+  if (::unlink(path.next_current().c_str()) != 0 && errno != ENOENT) {
+    return Error{ErrorKind::kIo, "cannot remove " + path.next_current()};
+  }
   RINGSIDE_ASSIGN(const std::vector<Epoch> epochs, list_epochs(path));
   for (const Epoch epoch : epochs) {
     if (epoch == keep) continue;
