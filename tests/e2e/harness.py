@@ -444,5 +444,5 @@ class StackCase(unittest.TestCase):
         return response
 
 
-__all__ = ["Connection", "ConnectionLost", "Database", "MysqlDatabase", "Number", "Process", "Response", "ROOT", "Session",
+__all__ = ["choose", "Connection", "ConnectionLost", "Database", "MysqlDatabase", "Number", "Process", "Response", "ROOT", "Session",
            "SqlError", "Stack", "StackCase", "metric", "parse", "wait_until"]
