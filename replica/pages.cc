@@ -333,7 +333,7 @@ void source_metrics(http::MetricsText& text, const Follower& follower) {
   text.sample({}, store.applied_transactions());
   text.gauge("ringside_replica_capture_state",
              "1 for the state that capture is in, as the writer last told it.");
-  for (std::uint64_t i = 0; i <= static_cast<std::uint64_t>(shm::CaptureState::kStopped); ++i) {
+  for (std::uint64_t i = 0; i <= static_cast<std::uint64_t>(shm::kLastCaptureState); ++i) {
     const auto state = static_cast<shm::CaptureState>(i);
     text.sample({{"state", to_string(state)}}, state == source.capture ? 1u : 0u);
   }

@@ -38,6 +38,7 @@ enum class CaptureState : std::uint64_t {
   kStopped = 5,       // the writer ended in order
   kReplacing = 6,     // the history that this epoch holds is over: the next epoch is being loaded
 };
+inline constexpr CaptureState kLastCaptureState = CaptureState::kReplacing;
 
 // How the source's clock stands to this host's CLOCK_REALTIME, and what commit times are worth.
 struct SourceClock {

@@ -178,7 +178,7 @@ SourceState BasicRingReader<Memory>::source() const {
   const RingHeader& h = impl_->view.header();
   SourceState state;
   const std::uint64_t capture = Memory::load_acquire(&h.capture_state);
-  state.capture = capture <= static_cast<std::uint64_t>(CaptureState::kReplacing)
+  state.capture = capture <= static_cast<std::uint64_t>(kLastCaptureState)
                       ? static_cast<CaptureState>(capture)
                       : CaptureState::kFailed;
   state.version = Version(Memory::load_acquire(&h.source_version));
