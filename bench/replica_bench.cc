@@ -94,6 +94,7 @@ class Turns {
       connection->output.consume(answer.size());
     }
     responder_.clear_touched();
+    responder_.end_turn(monotonic_ns());
   }
   std::uint64_t bytes() const { return bytes_; }
 

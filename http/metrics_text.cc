@@ -116,6 +116,13 @@ std::uint64_t Histogram::quantile_ns(double share) const {
   return 0;
 }
 
+std::string_view label_text(std::string_view text) {
+  if (text.size() <= kMaxLabelBytes) return text;
+  std::size_t size = kMaxLabelBytes;
+  while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0u) == 0x80u) --size;
+  return text.substr(0, size);
+}
+
 void MetricsText::counter(std::string_view name, std::string_view help) {
   RINGSIDE_ASSERT(name.ends_with("_total"));
   begin(Kind::kCounter, name, help);

@@ -2,9 +2,9 @@
 //
 //   MetricsText metrics(out);
 //   metrics.counter("ringside_requests_total", "Requests answered.");
-//   metrics.sample({{"route", "row"}, {"status", "200"}}, requests);
-//   metrics.histogram("ringside_request_duration_seconds", "From a request's last byte to its answer's
-//   submission."); metrics.sample({{"route", "row"}}, durations);
+//   metrics.sample({{"route", "/version"}, {"status", "200"}}, requests);
+//   metrics.histogram("ringside_request_duration_seconds", "From a request's last byte to its answer.");
+//   metrics.sample({{"route", "/version"}}, durations);
 //
 // Threads: a MetricsText belongs to one thread; a Histogram to one writer, and is read by the same thread or
 // under the
@@ -40,9 +40,11 @@ class Histogram {
   // The bucket of a duration; kBounds for what is beyond the last bound.
   static std::size_t bucket_of(std::uint64_t duration_ns);
 
-  void record(std::uint64_t duration_ns) {
-    ++counts_[bucket_of(duration_ns)];
-    sum_ns_ += duration_ns;
+  void record(std::uint64_t duration_ns) { record(duration_ns, 1); }
+  // So many times the same.
+  void record(std::uint64_t duration_ns, std::uint64_t times) {
+    counts_[bucket_of(duration_ns)] += times;
+    sum_ns_ += times * duration_ns;
   }
   void merge(const Histogram& other);
 
@@ -58,6 +60,10 @@ class Histogram {
   std::array<std::uint64_t, kBounds + 1> counts_{};
   std::uint64_t sum_ns_ = 0;
 };
+
+// A text for people as a label's value: cut to kMaxLabelBytes, not within a character.
+inline constexpr std::size_t kMaxLabelBytes = 256;
+std::string_view label_text(std::string_view text);
 
 struct MetricLabel {
   std::string_view name;

@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -28,8 +29,8 @@ Follower::State Follower::state() const {
   return joining_ != nullptr ? State::kJoining : State::kWaiting;
 }
 
-void Follower::turn(std::uint64_t now_ns) {
-  has_work_ = false;
+bool Follower::turn(std::uint64_t now_ns) {
+  has_work_ = has_worked_ = false;
   if (is_lost_ && current_ != nullptr) {
     lose(current_->reader->is_evicted() ? Slice::kEvicted : Slice::kCorrupt, *current_);
     current_.reset();
@@ -40,9 +41,11 @@ void Follower::turn(std::uint64_t now_ns) {
     try_attach(now_ns);
   }
   if (joining_ != nullptr) join_slice();
+  return has_worked_;
 }
 
 void Follower::try_attach(std::uint64_t now_ns) {
+  has_worked_ = true;
   Result<std::unique_ptr<shm::RingReader>> reader = shm::RingReader::attach(directory_, name_);
   if (!reader) return back_off(now_ns, reader.error().message);
   if (current_ != nullptr && (*reader)->epoch() == current_->reader->epoch()) {
@@ -102,6 +105,7 @@ void Follower::join_slice() {
 
 void Follower::follow_slice() {
   const Slice slice = apply_slice(*current_);
+  if (!visibility_.is_empty()) note_shown();
   last_version_ = std::max(last_version_, current_->store.visible_version());
   if (slice == Slice::kMore) {
     has_work_ = true;
@@ -119,6 +123,8 @@ Follower::Slice Follower::apply_slice(Session& session) {
   if (!session.in_transaction && session.reader->position() == session.reader->committed_position()) {
     return Slice::kCaughtUp;
   }
+  has_worked_ = true;
+  const bool is_served = &session == current_.get();
   TableStore& store = session.store;
   const std::uint64_t end_ns = monotonic_ns() + kSliceNs;
   shm::Record record;
@@ -130,16 +136,20 @@ Follower::Slice Follower::apply_slice(Session& session) {
       // Everything up to here is visible and clean: the writer may have the space of what it replaced.
       session.in_transaction = false;
       // A joiner holds the whole log until it has caught up.
-      if (&session == current_.get()) session.reader->set_reclaim_position(session.reader->position());
+      if (is_served) session.reader->set_reclaim_position(session.reader->position());
     }
     if (count % kRecordsPerLook == 0 && monotonic_ns() >= end_ns) return Slice::kMore;
     switch (session.reader->next(record)) {
-      case shm::Step::kRecord:
+      case shm::Step::kRecord: {
         session.in_transaction = true;
-        if (store.apply(record) == Applied::kCorrupt) {
+        const Version before = store.visible_version();
+        const Applied applied = store.apply(record);
+        if (applied == Applied::kCorrupt) {
           return session.reader->is_evicted() ? Slice::kEvicted : Slice::kCorrupt;
         }
+        if (applied == Applied::kCommit && is_served && store.visible_version() != before) note_commit(store);
         break;
+      }
       case shm::Step::kCaughtUp:
         session.reader->set_reclaim_position(session.reader->position());
         return Slice::kCaughtUp;
@@ -156,6 +166,20 @@ void Follower::note_freshness() {
   const shm::SourceState source = current_->reader->source();
   const bool is_all = current_->store.visible_version() >= source.version;
   if (is_all && source.alive_ns > current_as_of_ns_) current_as_of_ns_ = source.alive_ns;
+}
+
+void Follower::note_commit(const TableStore& store) {
+  if (visibility_.is_full()) note_shown();
+  RINGSIDE_ASSERT(visibility_.committed(store.commit_time_us(), store.received_ns()));
+}
+
+// Answers are given after the slice, so that one look at the clocks does for all commits of it.
+void Follower::note_shown() {
+  VisibilityTimes::Now now;
+  now.monotonic_ns = monotonic_ns();
+  // Modulo 2^64, so that an offset that came out of the ring wrong harms nothing.
+  now.source_us = wall_ns() / 1000 + static_cast<std::uint64_t>(current_->reader->source().clock.offset_us);
+  visibility_.shown(now);
 }
 
 void Follower::lose(Slice why, const Session& session) {

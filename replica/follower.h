@@ -20,6 +20,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "replica/table_store.h"
+#include "replica/visibility.h"
 #include "shm/ring_reader.h"
 
 namespace ringside::replica {
@@ -44,8 +45,8 @@ class Follower {
   Follower(const Follower&) = delete;
   Follower& operator=(const Follower&) = delete;
 
-  // Does what there is to do, for about kSliceNs. `now_ns` is CLOCK_MONOTONIC.
-  void turn(std::uint64_t now_ns);
+  // Does what there is to do, for about kSliceNs. `now_ns` is CLOCK_MONOTONIC. False: there was nothing to do.
+  bool turn(std::uint64_t now_ns);
 
   State state() const;
   bool is_serving() const { return current_ != nullptr; }
@@ -77,6 +78,8 @@ class Follower {
   const FollowerCounters& counters() const { return counters_; }
   // CLOCK_MONOTONIC up to which the source is known to have had nothing newer than the visible version; 0: unknown.
   std::uint64_t current_as_of_ns() const { return current_as_of_ns_; }
+  // How long commits took until they were served here; what a join finds is not among them.
+  const VisibilityTimes& visibility() const { return visibility_; }
   // What the join in progress has read: records.
   std::uint64_t joined_records() const { return joining_ ? joining_->store.applied_records() : 0; }
 
@@ -97,6 +100,8 @@ class Follower {
   void follow_slice();
   Slice apply_slice(Session& session);
   void note_freshness();
+  void note_commit(const TableStore& store);
+  void note_shown();
   bool has_lost_touch(std::uint64_t now_ns) const;
   void lose(Slice why, const Session& session);
   void back_off(std::uint64_t now_ns, const std::string& reason);
@@ -108,6 +113,7 @@ class Follower {
   std::string reason_;
   std::string last_loss_;  // what was logged last; the same again is not news
   bool has_work_ = true;
+  bool has_worked_ = false;  // in this turn
   bool is_lost_ = false;
   bool is_asleep_ = false;
   std::uint64_t serial_ = 0;
@@ -116,6 +122,7 @@ class Follower {
   std::uint64_t current_as_of_ns_ = 0;
   Version last_version_;
   FollowerCounters counters_;
+  VisibilityTimes visibility_;
 };
 
 }  // namespace ringside::replica

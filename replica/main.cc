@@ -1,4 +1,5 @@
 // ringside-replica: serves the ring that a writer keeps on this host.
+#include <build_commit.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 
@@ -61,6 +62,7 @@ Result<void> run(const Arguments& arguments) {
   options.ring_directory = config.ring.directory;
   options.ring_name = config.ring.name;
   options.config = config.replica;
+  options.commit = RINGSIDE_COMMIT;
   options.index = arguments.index;
   options.stop_fd = signals.get();
   if (config.replica.admin_port != 0) {

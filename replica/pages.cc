@@ -7,8 +7,10 @@
 #include <limits>
 
 #include "base/clock.h"
+#include "base/process_usage.h"
 #include "http/json_text.h"
 #include "http/metrics_text.h"
+#include "http/process_metrics.h"
 
 namespace ringside::replica {
 namespace {
@@ -81,14 +83,14 @@ std::uint64_t behind(const shm::SourceState& source, Version visible) {
 }  // namespace
 
 ReplicaPages::ReplicaPages(const ReplicaConfig& config, std::string ring_name, unsigned index,
-                           const Follower& follower, const ReplicaMetrics& metrics)
+                           std::string commit, const Follower& follower, const ReplicaMetrics& metrics)
     : config_(config),
       ring_name_(std::move(ring_name)),
       index_(index),
+      commit_(std::move(commit)),
       follower_(follower),
       metrics_(metrics),
-      started_ns_(monotonic_ns()),
-      started_unix_seconds_(wall_ns() / 1'000'000'000) {}
+      started_ns_(monotonic_ns()) {}
 
 double ReplicaPages::staleness_seconds() const {
   const std::uint64_t as_of = follower_.current_as_of_ns();
@@ -253,18 +255,21 @@ void request_metrics(http::MetricsText& text, const ReplicaMetrics& m) {
   text.counter("ringside_replica_requests_total", "Requests answered, by what was asked for and the status.");
   for (std::size_t r = 0; r < kRouteKinds; ++r) {
     const auto route = static_cast<RouteKind>(r);
-    for (std::size_t s = 0; s < kStatuses.size(); ++s) {
+    for (std::uint16_t s = RequestCounts::kFirstStatus; s <= RequestCounts::kLastStatus; ++s) {
       const std::uint64_t count = m.requests.of(route, s);
-      if (count == 0) continue;
-      const std::string status = kStatuses[s] == 0 ? "other" : std::to_string(kStatuses[s]);
-      text.sample({{"route", to_string(route)}, {"status", status}}, count);
+      // A series that begins with its first event has no rate for it: the usual answer is there from the start.
+      if (count == 0 && s != RequestCounts::kFirstStatus) continue;
+      text.sample({{"route", to_string(route)}, {"status", std::to_string(s)}}, count);
     }
   }
   text.histogram(
       "ringside_replica_request_duration_seconds",
-      "From the turn in which a request arrived to its answer, waits for a version included; row, rows and "
-      "version requests.");
-  text.sample({}, m.request_duration);
+      "From the turn of the event loop that had a request's whole head to the end of the turn that "
+      "answered it, when the answer is handed to the kernel; waits for a version included.");
+  for (std::size_t r = 0; r < kTimedRoutes; ++r) {
+    const auto route = static_cast<RouteKind>(r);
+    text.sample({{"route", to_string(route)}}, m.request_durations.of(route));
+  }
   const auto counter = [&text](std::string_view name, std::string_view help, std::uint64_t value) {
     text.counter(name, help);
     text.sample({}, value);
@@ -294,6 +299,52 @@ void request_metrics(http::MetricsText& text, const ReplicaMetrics& m) {
           m.discarded_turns);
 }
 
+void loop_metrics(http::MetricsText& text, const ReplicaMetrics& m, bool busy_poll) {
+  text.histogram(
+      "ringside_replica_turn_duration_seconds",
+      "Time that turns of the event loop took in which there was something to do, without the kernel's "
+      "part (sending, waiting).");
+  text.sample({}, m.turn_duration);
+  text.counter("ringside_replica_idle_turns_total",
+               "Turns of the event loop that found nothing to do; with replica.busy_poll most of them.");
+  text.sample({}, m.idle_turns);
+  text.counter(
+      "ringside_replica_loop_cpu_seconds_total",
+      "Processor time of the event loop's thread, the kernel's part of its turns included, in seconds.");
+  text.sample({}, static_cast<double>(thread_cpu_ns()) / 1e9);
+  text.gauge("ringside_replica_busy_poll",
+             "1 when replica.busy_poll lets the event loop spin instead of sleep.");
+  text.sample({}, busy_poll ? 1u : 0u);
+}
+
+void source_metrics(http::MetricsText& text, const Follower& follower) {
+  const TableStore& store = follower.tables();
+  const shm::SourceState source = follower.reader().source();
+  if (store.commit_time_us() != 0) {
+    text.gauge("ringside_replica_commit_timestamp_seconds",
+               "The source's clock at the commit of the applied version, in seconds since 1970.");
+    text.sample({}, static_cast<double>(store.commit_time_us()) / 1e6);
+  }
+  text.gauge("ringside_replica_commit_time_resolution_seconds",
+             "How fine the source's commit times are (0: not known yet).");
+  text.sample({}, static_cast<double>(source.clock.commit_time_resolution_us) / 1e6);
+  text.counter("ringside_replica_applied_transactions_total",
+               "Transactions applied since the last join began.");
+  text.sample({}, store.applied_transactions());
+  text.gauge("ringside_replica_capture_state",
+             "1 for the state that capture is in, as the writer last told it.");
+  for (std::uint64_t i = 0; i <= static_cast<std::uint64_t>(shm::kLastCaptureState); ++i) {
+    const auto state = static_cast<shm::CaptureState>(i);
+    text.sample({{"state", to_string(state)}}, state == source.capture ? 1u : 0u);
+  }
+  text.gauge("ringside_replica_writer_alive", "1 while a writer holds the ring.");
+  text.sample({}, follower.reader().writer_is_alive() ? 1u : 0u);
+  text.gauge("ringside_replica_ring_used_bytes", "Bytes of the ring's segments in use.");
+  text.sample({}, source.used_bytes);
+  text.gauge("ringside_replica_ring_limit_bytes", "ring.max_size.");
+  text.sample({}, source.limit_bytes);
+}
+
 void follower_metrics(http::MetricsText& text, const Follower& follower, double staleness, bool is_ready) {
   const FollowerCounters& joins = follower.counters();
   text.gauge("ringside_replica_ready", "1 when /readyz is green.");
@@ -311,6 +362,14 @@ void follower_metrics(http::MetricsText& text, const Follower& follower, double 
   text.sample({}, joins.evictions);
   text.counter("ringside_replica_corruptions_total", "Times that the ring's bytes contradicted themselves.");
   text.sample({}, joins.corruptions);
+  text.histogram(
+      "ringside_replica_commit_to_visible_seconds",
+      "From a transaction's commit, by the source's clock, to its being served here; too long by up to "
+      "the commit times' resolution.");
+  text.sample({}, follower.visibility().commit_to_visible());
+  text.histogram("ringside_replica_received_to_visible_seconds",
+                 "From the writer's receiving a transaction's end to its being served here.");
+  text.sample({}, follower.visibility().received_to_visible());
   if (!follower.is_serving()) return;
 
   const TableStore& store = follower.tables();
@@ -324,17 +383,7 @@ void follower_metrics(http::MetricsText& text, const Follower& follower, double 
       "source is idle its heartbeats keep this small; it grows when the source, the writer or this replica "
       "is silent or late.");
   text.sample({}, staleness);
-  text.gauge("ringside_replica_commit_timestamp_seconds",
-             "The source's clock at the commit of the applied version.");
-  text.sample({}, static_cast<double>(store.commit_time_us()) / 1e6);
-  text.counter("ringside_replica_applied_transactions_total",
-               "Transactions applied since the last join began.");
-  text.sample({}, store.applied_transactions());
-  text.gauge("ringside_replica_capture_state",
-             "What the writer says of its capture: the state with value 1.");
-  text.sample({{"state", to_string(source.capture)}}, std::uint64_t{1});
-  text.gauge("ringside_replica_ring_used_bytes", "Bytes of the ring in use.");
-  text.sample({}, source.used_bytes);
+  source_metrics(text, follower);
 }
 
 template <class Value>
@@ -357,7 +406,7 @@ void table_metrics(http::MetricsText& text, const TableStore& store) {
                [](const ServedTable& table) { return table.index.memory_bytes(); });
   text.gauge("ringside_replica_table_quarantined", "1 for a table that is refused, with the reason.");
   for (const auto& [name, route] : store.routes()) {
-    if (route.is_quarantined) text.sample({{"table", name}, {"reason", route.reason}}, std::uint64_t{1});
+    if (route.is_quarantined) text.sample({{"table", name}, {"reason", http::label_text(route.reason)}}, 1u);
   }
 }
 
@@ -367,12 +416,16 @@ Page ReplicaPages::metrics() const {
   Page page;
   page.content_type = http::kMetricsType;
   http::MetricsText text(page.body);
-  text.gauge("ringside_replica_build_info", "1, labelled with what is running.");
-  text.sample({{"version", kProgramVersion}, {"index", std::to_string(index_)}, {"ring", ring_name_}},
-              std::uint64_t{1});
-  text.gauge("ringside_replica_start_time_seconds", "When this process started, since 1970.");
-  text.sample({}, started_unix_seconds_);
+  http::append_build_info(text, {"ringside-replica", kProgramVersion, commit_});
+  text.gauge("ringside_replica_info",
+             "1, labelled with what is served and which of the host's replicas this is.");
+  text.sample({{"ring", ring_name_}, {"index", std::to_string(index_)}}, 1u);
+  http::append_process_metrics(text, read_process_usage());
   request_metrics(text, metrics_);
+  text.gauge("ringside_replica_connections_limit",
+             "replica.max_connections, or what the limit of open files leaves of it.");
+  text.sample({}, config_.max_connections);
+  loop_metrics(text, metrics_, config_.busy_poll);
   follower_metrics(text, follower_, staleness_seconds(), unready_reason().empty());
   if (follower_.is_serving()) table_metrics(text, follower_.tables());
   return page;

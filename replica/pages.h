@@ -23,8 +23,9 @@ inline constexpr std::string_view kProgramVersion = RINGSIDE_VERSION;
 
 class ReplicaPages final : public PageSource {
  public:
-  ReplicaPages(const ReplicaConfig& config, std::string ring_name, unsigned index, const Follower& follower,
-               const ReplicaMetrics& metrics);
+  // `commit`: of the source tree that was built, for the metrics.
+  ReplicaPages(const ReplicaConfig& config, std::string ring_name, unsigned index, std::string commit,
+               const Follower& follower, const ReplicaMetrics& metrics);
 
   Page page(RouteKind route) override;
 
@@ -49,10 +50,10 @@ class ReplicaPages final : public PageSource {
   const ReplicaConfig& config_;
   std::string ring_name_;
   unsigned index_;
+  std::string commit_;
   const Follower& follower_;
   const ReplicaMetrics& metrics_;
   std::uint64_t started_ns_;
-  std::uint64_t started_unix_seconds_;
   bool is_draining_ = false;
 };
 

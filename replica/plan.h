@@ -80,7 +80,7 @@ struct Query {
   bool quotes_numbers = false;  // numbers=string
   bool has_columns = false;     // fields=
   std::uint32_t connection = 0;
-  std::uint64_t started_ns = 0;
+  std::uint64_t asked_ns = 0;  // when the turn began that had its whole head
 
   const ServedTable* table = nullptr;
   std::span<const PlannedKey> keys;

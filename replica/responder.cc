@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "base/assert.h"
-#include "base/clock.h"
 
 namespace ringside::replica {
 namespace {
@@ -139,6 +138,7 @@ bool Responder::take(HttpConnection& connection, const http::Request& request) {
 
 void Responder::begin_wait(HttpConnection& connection, const Wait& wait) {
   connection.is_waiting = true;
+  if (connection.asked_ns == 0) connection.asked_ns = state_.now_ns;
   ++metrics_.waits;
   connections_[connection.id] = &connection;
   by_version_.push(connection.id, wait.version.value());
@@ -185,7 +185,8 @@ void Responder::enqueue(HttpConnection& connection) {
   connections_[connection.id] = &connection;
   Query& queued = batch_[batch_size_++];
   queued.connection = connection.id;
-  queued.started_ns = connection.started_ns == 0 ? state_.now_ns : connection.started_ns;
+  queued.asked_ns = connection.asked_ns == 0 ? state_.now_ns : connection.asked_ns;
+  connection.asked_ns = 0;
   connection.queued_bytes +=
       kHeadEstimate + (queued.table != nullptr ? queued.table->largest_record * queued.keys.size() : 0);
   if (!queued.keep_alive) connection.must_close = true;
@@ -194,14 +195,12 @@ void Responder::enqueue(HttpConnection& connection) {
 void Responder::flush() {
   if (batch_size_ == 0) return;
   for (std::size_t i = 0; i < batch_size_; ++i) answers_.prefetch(batch_[i]);
-  // One look at the clock for all: they are sent together.
-  const std::uint64_t now_ns = monotonic_ns();
-  for (std::size_t i = 0; i < batch_size_; ++i) answer(batch_[i], now_ns);
+  for (std::size_t i = 0; i < batch_size_; ++i) answer(batch_[i]);
   batch_size_ = 0;
   arena_.clear();
 }
 
-void Responder::answer(const Query& query, std::uint64_t now_ns) {
+void Responder::answer(const Query& query) {
   HttpConnection& connection = *connections_[query.connection];
   connection.queued_bytes = 0;
   touch(connection);
@@ -229,10 +228,7 @@ void Responder::answer(const Query& query, std::uint64_t now_ns) {
   connection.last_version = state_.version;
   if (query.kind == QueryKind::kRow || query.kind == QueryKind::kRows) has_answered_from_ring_ = true;
   metrics_.requests.count(query.route, status);
-  if (query.route == RouteKind::kRow || query.route == RouteKind::kRows ||
-      query.route == RouteKind::kVersion) {
-    metrics_.request_duration.record(now_ns - query.started_ns);
-  }
+  metrics_.request_durations.answered(query.route, query.asked_ns, state_.now_ns);
 }
 
 void Responder::touch(HttpConnection& connection) {

@@ -49,7 +49,7 @@ struct HttpConnection {
     is_admin = admin_port;
     is_waiting = wait_is_over = must_close = is_broken = is_output_full = is_listed = false;
     last_version = Version();
-    started_ns = 0;
+    started_ns = asked_ns = 0;
     queued_bytes = 0;
   }
   // In the middle of a request's head.
@@ -67,6 +67,8 @@ struct HttpConnection {
   bool is_listed = false;        // in Responder::touched()
   Version last_version;          // as last told to this client
   std::uint64_t started_ns = 0;  // when the request in the input began to arrive; 0: none has
+  std::uint64_t asked_ns =
+      0;  // when the turn began that had the whole head of a request that waits; 0: none does
   std::size_t queued_bytes = 0;  // what the queries of the batch may add to the output, about
   http::RequestParser parser;
   Buffer input;   // received and not yet planned: a partial head, or what stands behind a wait
@@ -113,6 +115,8 @@ class Responder {
   void end_waits(bool all);
   // Answers what is planned.
   void flush();
+  // All answers of this turn are about to be handed to the kernel.
+  void end_turn(std::uint64_t now_ns) { metrics_.request_durations.end_turn(state_.now_ns, now_ns); }
   // The connection is gone.
   void forget(HttpConnection& connection);
 
@@ -136,7 +140,7 @@ class Responder {
   void begin_wait(HttpConnection& connection, const Wait& wait);
   Query& next_query();
   void enqueue(HttpConnection& connection);
-  void answer(const Query& query, std::uint64_t now_ns);
+  void answer(const Query& query);
   bool is_blocked(const HttpConnection& connection) const {
     return connection.is_waiting || connection.is_output_full || connection.must_close ||
            connection.is_broken;

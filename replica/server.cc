@@ -65,7 +65,7 @@ Server::Server(const ServerOptions& options)
       inputs_(kInputLimit, kWarmBuffers / 4),
       outputs_(2 * options.config.response_limit_bytes + 4 * Responder::kOutputHighWater, kWarmBuffers),
       follower_(options.ring_directory, options.ring_name),
-      pages_(options_.config, options.ring_name, options.index, follower_, metrics_),
+      pages_(options_.config, options.ring_name, options.index, options.commit, follower_, metrics_),
       responder_(limits_of(options_.config), pages_, metrics_) {
   slots_.reserve(options_.config.max_connections);
   free_slots_.reserve(options_.config.max_connections);
@@ -128,16 +128,25 @@ Result<void> Server::run() {
 
 void Server::turn() {
   now_ns_ = monotonic_ns();
-  follower_.turn(now_ns_);
+  const bool has_followed = follower_.turn(now_ns_);
   update_listening();
   begin_responder_turn();
   arm_wake_poll();
-  uring_->reap([this](const io_uring_cqe& cqe) { complete(cqe); });
+  const unsigned completions = uring_->reap([this](const io_uring_cqe& cqe) { complete(cqe); });
   responder_.end_waits(!follower_.is_serving());
   responder_.flush();
   if (now_ns_ >= next_sweep_ns_) sweep();
   responder_.flush();
+  const bool has_answered = !responder_.touched().empty();
   finish_turn();
+  if (!has_followed && completions == 0 && !has_answered) {
+    ++metrics_.idle_turns;
+    return;
+  }
+  // The turn's second look at the clock, for everything that it did.
+  const std::uint64_t ended_ns = monotonic_ns();
+  responder_.end_turn(ended_ns);
+  metrics_.turn_duration.record(ended_ns - now_ns_);
 }
 
 void Server::begin_responder_turn() {

@@ -37,6 +37,7 @@ struct ServerOptions {
   std::string ring_directory;
   std::string ring_name;
   ReplicaConfig config;
+  std::string commit = "unknown";           // of the source tree that was built
   unsigned index = 0;                       // of this replica among those of the host
   std::optional<std::uint16_t> admin_port;  // of this very replica; 0: the kernel chooses (for tests)
   int stop_fd =

@@ -119,6 +119,7 @@ Applied TableStore::apply_commit(const shm::Record& record) {
     visible_ = record.header.version;
     gtid_.assign(commit.gtid);
     commit_time_us_ = commit.commit_time_us;
+    received_ns_ = commit.received_ns;
     ++transactions_;
     Gtid gtid;
     if (parse_gtid(commit.gtid, gtid)) gtids_.remember(gtid);

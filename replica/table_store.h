@@ -85,6 +85,7 @@ class TableStore {
   std::string_view gtid() const { return gtid_; }
   const GtidWindow& gtids() const { return gtids_; }
   std::uint64_t commit_time_us() const { return commit_time_us_; }
+  std::uint64_t received_ns() const { return received_ns_; }  // CLOCK_MONOTONIC, by the writer; 0: unknown
   std::uint64_t applied_transactions() const { return transactions_; }
   std::uint64_t applied_records() const { return records_; }
 
@@ -157,6 +158,7 @@ class TableStore {
   std::string gtid_;
   GtidWindow gtids_;
   std::uint64_t commit_time_us_ = 0;
+  std::uint64_t received_ns_ = 0;
   std::uint64_t transactions_ = 0;
   std::uint64_t records_ = 0;
 

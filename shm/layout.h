@@ -20,7 +20,7 @@ namespace ringside::shm {
 
 inline constexpr std::uint64_t kRingMagic = 0x45444953474e4952;  // "RINGSIDE", little-endian
 inline constexpr std::uint64_t kReaderMagic = 0x5245444145525352;
-inline constexpr std::uint64_t kLayoutVersion = 2;
+inline constexpr std::uint64_t kLayoutVersion = 3;
 inline constexpr std::size_t kMaxReaders = 64;
 inline constexpr std::size_t kHeaderBytes = 4096;
 inline constexpr std::size_t kReaderFileBytes = 4096;
@@ -37,6 +37,14 @@ enum class CaptureState : std::uint64_t {
   kFailed = 4,        // latched; an operator is needed
   kStopped = 5,       // the writer ended in order
   kReplacing = 6,     // the history that this epoch holds is over: the next epoch is being loaded
+};
+inline constexpr CaptureState kLastCaptureState = CaptureState::kReplacing;
+
+// How the source's clock stands to this host's CLOCK_REALTIME, and what commit times are worth.
+struct SourceClock {
+  std::int64_t offset_us = 0;                   // the source's less ours, when the writer connected
+  std::uint64_t error_us = 0;                   // the offset is right to within this; 0: it was not measured
+  std::uint64_t commit_time_resolution_us = 0;  // 0: unknown
 };
 
 // Page 0 of `header`. Written by the writer only.
@@ -61,12 +69,15 @@ struct RingHeader {
   std::uint64_t server_id;            // under which the writer follows the binlog
   std::uint64_t superseded_by;        // the next epoch, once there is one; else 0
   std::uint64_t source_time_us;  // source's clock at its last commit or heartbeat with a time; 0: unknown
-  std::uint64_t reserved2;
-  // Line 3: space.
-  std::uint64_t slot_count;   // entries of the slot table that have ever been used; grows only
-  std::uint64_t used_bytes;   // slots in use
-  std::uint64_t limit_bytes;  // ring.max_size
-  std::uint64_t reserved3[5];
+  std::uint64_t
+      source_clock_offset_us;  // two's complement: the source's clock less this host's CLOCK_REALTIME
+  // Line 3: space, and the rest of what is known of the source's clock.
+  std::uint64_t slot_count;                 // entries of the slot table that have ever been used; grows only
+  std::uint64_t used_bytes;                 // slots in use
+  std::uint64_t limit_bytes;                // ring.max_size
+  std::uint64_t source_clock_error_us;      // the offset is right to within this; 0: it was not measured
+  std::uint64_t commit_time_resolution_us;  // of the commit records' times; 0: unknown
+  std::uint64_t reserved3[3];
   std::uint64_t reserved4[96];
   // At 1,024: per reader slot the incarnation of the reader that was evicted from it.
   std::uint64_t evicted[kMaxReaders];

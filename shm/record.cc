@@ -135,6 +135,7 @@ std::string commit_payload(const Commit& commit) {
   append_le(out, commit.commit_time_us);
   append_le(out, commit.events_checksum);
   append_le(out, commit.row_count);
+  append_le(out, commit.received_ns);
   append_text(out, commit.gtid);
   append_text(out, commit.executed);
   return out;
@@ -146,6 +147,7 @@ bool parse_commit(const RecordHeader& header, Bytes record, Commit& commit) {
   commit.commit_time_us = reader.u64();
   commit.events_checksum = reader.u64();
   commit.row_count = reader.u32();
+  commit.received_ns = reader.u64();
   commit.gtid = read_text(reader);
   commit.executed = read_text(reader);
   return reader.ok();

@@ -138,6 +138,8 @@ struct Commit {
   std::string_view gtid;
   // MySQL: a set that was executed together with it since the commit before; empty when that is `gtid` alone.
   std::string_view executed = {};
+  // CLOCK_MONOTONIC when the writer had received the transaction's end; 0: of no transaction received.
+  std::uint64_t received_ns = 0;
 };
 std::string commit_payload(const Commit& commit);
 bool parse_commit(const RecordHeader& header, Bytes record, Commit& commit);

@@ -178,13 +178,16 @@ SourceState BasicRingReader<Memory>::source() const {
   const RingHeader& h = impl_->view.header();
   SourceState state;
   const std::uint64_t capture = Memory::load_acquire(&h.capture_state);
-  state.capture = capture <= static_cast<std::uint64_t>(CaptureState::kReplacing)
+  state.capture = capture <= static_cast<std::uint64_t>(kLastCaptureState)
                       ? static_cast<CaptureState>(capture)
                       : CaptureState::kFailed;
   state.version = Version(Memory::load_acquire(&h.source_version));
   state.alive_ns = Memory::load_acquire(&h.source_alive_ns);
   state.writer_heartbeat_ns = Memory::load_acquire(&h.writer_heartbeat_ns);
   state.source_time_us = Memory::load_acquire(&h.source_time_us);
+  state.clock.offset_us = static_cast<std::int64_t>(Memory::load_acquire(&h.source_clock_offset_us));
+  state.clock.error_us = Memory::load_acquire(&h.source_clock_error_us);
+  state.clock.commit_time_resolution_us = Memory::load_acquire(&h.commit_time_resolution_us);
   state.used_bytes = Memory::load_acquire(&h.used_bytes);
   state.limit_bytes = Memory::load_acquire(&h.limit_bytes);
   return state;

@@ -38,7 +38,8 @@ struct SourceState {
   std::uint64_t alive_ns = 0;             // CLOCK_MONOTONIC of its last sign of life; 0: none yet
   std::uint64_t writer_heartbeat_ns = 0;  // CLOCK_MONOTONIC of the capture thread's last turn
   std::uint64_t source_time_us = 0;       // the source's clock then; 0: unknown
-  std::uint64_t used_bytes = 0;           // of the ring
+  SourceClock clock;
+  std::uint64_t used_bytes = 0;  // of the ring
   std::uint64_t limit_bytes = 0;
 };
 

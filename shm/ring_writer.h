@@ -66,6 +66,9 @@ struct RingUsage {
   std::uint64_t used_bytes = 0;   // slots in use
   std::uint64_t limit_bytes = 0;  // ring.max_size
   std::uint64_t chunk_bytes = 0;  // memory allocated for chunks
+  std::uint64_t chunks = 0;
+  std::uint64_t segments = 0;  // slots in use
+  Position committed;          // end of the log
 };
 
 template <class Memory>
@@ -121,6 +124,7 @@ class BasicRingWriter {
   // The header's words on the source. State changes wake all readers.
   void set_capture_state(CaptureState state);
   void set_source(Version newest, std::uint64_t source_time_us, std::uint64_t alive_ns);
+  void set_source_clock(const SourceClock& clock);
   void beat(std::uint64_t now_ns);
   std::uint64_t server_id() const;
   void set_server_id(std::uint64_t server_id);

@@ -700,6 +700,13 @@ void BasicRingWriter<Memory>::set_source(Version newest, std::uint64_t source_ti
   Memory::store_release(&header.source_alive_ns, alive_ns);
 }
 template <class Memory>
+void BasicRingWriter<Memory>::set_source_clock(const SourceClock& clock) {
+  RingHeader& header = impl_->header();
+  Memory::store_release(&header.source_clock_offset_us, static_cast<std::uint64_t>(clock.offset_us));
+  Memory::store_release(&header.source_clock_error_us, clock.error_us);
+  Memory::store_release(&header.commit_time_resolution_us, clock.commit_time_resolution_us);
+}
+template <class Memory>
 void BasicRingWriter<Memory>::beat(std::uint64_t now_ns) {
   Memory::store_release(&impl_->header().writer_heartbeat_ns, now_ns);
 }
@@ -758,8 +765,12 @@ std::vector<ReaderStatus> BasicRingWriter<Memory>::readers() const {
 
 template <class Memory>
 RingUsage BasicRingWriter<Memory>::usage() const {
-  return RingUsage{impl_->used_slots * impl_->segment_bytes(), impl_->options.max_bytes,
-                   impl_->chunk_slots * impl_->segment_bytes()};
+  return RingUsage{impl_->used_slots * impl_->segment_bytes(),
+                   impl_->options.max_bytes,
+                   impl_->chunk_slots * impl_->segment_bytes(),
+                   impl_->chunk_firsts.size(),
+                   impl_->used_slots,
+                   Position(impl_->committed)};
 }
 
 }  // namespace ringside::shm

@@ -1,5 +1,6 @@
 // ringside-writer: commands to MySQL, binlog to ring. Wiring only.
 
+#include <build_commit.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
@@ -80,7 +81,9 @@ Result<void> run(const Arguments& arguments) {
   Capture::Dependencies dependencies{
       &tracker, &schema, [&config](const std::string& lost) { return source_history(config.mysql, lost); }};
   Capture capture(config, ring_lock ? std::move(*ring_lock) : UniqueFd(), std::move(dependencies));
-  const CaptureStatusPage status(capture);
+  const CaptureStatusPage status(
+      capture,
+      {{"ringside-writer", RINGSIDE_VERSION, RINGSIDE_COMMIT}, config.ring.name, config.mysql.database});
   CommandService service(config.mysql, config.writer, tracker);
   RINGSIDE_ASSIGN(const std::unique_ptr<HttpServer> server,
                   HttpServer::start(config.writer, {service, schema, tracker, status}));

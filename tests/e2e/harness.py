@@ -185,8 +185,8 @@ class Database(DatabaseServer):
     def _make_data(self) -> None:
         self._user = ["--user=root"] if os.geteuid() == 0 else []
         done = subprocess.run(
-            ["mariadb-install-db", "--no-defaults", *self._user, f"--datadir={self._data}", "--skip-test-db",
-             "--skip-name-resolve", "--force", "--auth-root-authentication-method=normal"],
+            ["mariadb-install-db", "--no-defaults", *self._user, f"--datadir={self._data}", f"--tmpdir={self._folder}",
+             "--skip-test-db", "--skip-name-resolve", "--force", "--auth-root-authentication-method=normal"],
             capture_output=True, text=True, timeout=120, check=False)
         if done.returncode != 0:
             raise AssertionError(f"mariadb-install-db: {done.stdout}{done.stderr}")
@@ -194,6 +194,7 @@ class Database(DatabaseServer):
     def _command(self) -> List[str]:
         return [
             "mariadbd", "--no-defaults", *self._user, f"--datadir={self._data}", f"--socket={self.socket}",
+            f"--tmpdir={self._folder}",  # /tmp may be shared with a server of the same process id in another namespace
             "--skip-networking", "--skip-name-resolve", "--server-id=1", "--log-bin=binlog", "--binlog-format=ROW",
             "--binlog-row-image=FULL", "--binlog-row-metadata=FULL", "--gtid-strict-mode=ON", "--log-slave-updates=ON",
             "--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1", "--innodb-log-file-size=32M",
@@ -444,5 +445,5 @@ class StackCase(unittest.TestCase):
         return response
 
 
-__all__ = ["Connection", "ConnectionLost", "Database", "MysqlDatabase", "Number", "Process", "Response", "ROOT", "Session",
+__all__ = ["choose", "Connection", "ConnectionLost", "Database", "MysqlDatabase", "Number", "Process", "Response", "ROOT", "Session",
            "SqlError", "Stack", "StackCase", "metric", "parse", "wait_until"]

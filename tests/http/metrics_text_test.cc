@@ -44,6 +44,26 @@ TEST(Histogram, CountsSumsMergesAndEstimates) {
   EXPECT_EQ(b.count_in(Histogram::kBounds), 1u);
 }
 
+TEST(Histogram, SoManyTimesTheSameIsRecordedInOneGo) {
+  Histogram one_by_one;
+  Histogram at_once;
+  for (int i = 0; i < 7; ++i) one_by_one.record(3000);
+  at_once.record(3000, 7);
+  for (std::size_t i = 0; i <= Histogram::kBounds; ++i)
+    EXPECT_EQ(at_once.count_in(i), one_by_one.count_in(i));
+  EXPECT_EQ(at_once.sum_ns(), one_by_one.sum_ns());
+}
+
+TEST(MetricsText, LabelsForPeopleAreCutBetweenCharacters) {
+  EXPECT_EQ(label_text("short"), "short");
+  const std::string ascii(kMaxLabelBytes + 10, 'x');
+  EXPECT_EQ(label_text(ascii), ascii.substr(0, kMaxLabelBytes));
+  std::string two_bytes = "x";
+  for (std::size_t i = 0; i < kMaxLabelBytes; ++i) two_bytes += "\u00e9";
+  EXPECT_EQ(label_text(two_bytes).size(), kMaxLabelBytes - 1);
+  EXPECT_EQ(label_text(std::string(300, '\x80')), "") << "no beginning of a character anywhere";
+}
+
 TEST(MetricsText, CountersAndGauges) {
   std::string out;
   MetricsText metrics(out);

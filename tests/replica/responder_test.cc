@@ -129,6 +129,34 @@ TEST_F(ResponderTest, AWaitBlocksItsOwnConnectionOnly) {
   EXPECT_EQ(responder_.waiting(), 0u);
 }
 
+TEST_F(ResponderTest, ARequestIsTimedFromItsWholeHeadAndAWaitFromItsBeginning) {
+  HttpConnection slow(0, inputs_, outputs_);
+  const std::string text = get("/v1/items/1");
+  EXPECT_EQ(receive(slow, std::string_view(text).substr(0, 20)), "");
+  turn(4'000'000'000);
+  EXPECT_EQ(statuses(receive(slow, std::string_view(text).substr(20))), (std::vector<int>{200}));
+  responder_.end_turn(now_ns_ + 3000);
+  const http::Histogram& row = metrics_.request_durations.of(RouteKind::kRow);
+  EXPECT_EQ(row.count(), 1u);
+  EXPECT_EQ(row.sum_ns(), 3000u) << "the time in which its head arrived is the client's";
+
+  HttpConnection waiting(1, inputs_, outputs_);
+  EXPECT_EQ(receive(waiting, get("/v1/items?keys=1,2&minVersion=8&wait=9s") + get("/v1/items/2")), "");
+  responder_.end_turn(now_ns_ + 1000);
+  turn(2'000'000);
+  ring_.commit(8);
+  turn(3'000'000);
+  responder_.end_waits(false);
+  responder_.flush();
+  EXPECT_EQ(statuses(take(waiting)), (std::vector<int>{200, 200}));
+  responder_.end_turn(now_ns_ + 4000);
+  const http::Histogram& rows = metrics_.request_durations.of(RouteKind::kRows);
+  EXPECT_EQ(rows.count(), 1u);
+  EXPECT_EQ(rows.sum_ns(), 5'004'000u);
+  EXPECT_EQ(row.count(), 2u);
+  EXPECT_EQ(row.sum_ns(), 7000u) << "behind a wait it counts from when its turn came";
+}
+
 TEST_F(ResponderTest, AVersionEndsTheWaitsThatItFulfilsInOneGo) {
   HttpConnection first(0, inputs_, outputs_);
   HttpConnection second(1, inputs_, outputs_);

@@ -218,7 +218,7 @@ TEST(Record, CommitsCheckpointsAndEventsComeBackAndAreCheckedOnTheWay) {
 
   RecordHeader header;
   header.type = RecordType::kCommit;
-  std::vector<std::byte> bytes = frame(header, commit_payload(Commit{1, 2, 3, gtid}), Position(0));
+  std::vector<std::byte> bytes = frame(header, commit_payload(Commit{1, 2, 3, gtid, {}, 4}), Position(0));
   ASSERT_TRUE(load_header(bytes.data(), header));
   Commit commit;
   ASSERT_TRUE(parse_commit(header, bytes, commit));
@@ -226,6 +226,7 @@ TEST(Record, CommitsCheckpointsAndEventsComeBackAndAreCheckedOnTheWay) {
   EXPECT_EQ(commit.events_checksum, 2u);
   EXPECT_EQ(commit.row_count, 3u);
   EXPECT_EQ(commit.gtid, gtid);
+  EXPECT_EQ(commit.received_ns, 4u);
 
   header.type = RecordType::kTableEvent;
   bytes = frame(header, table_event_payload(TableEvent{TableAction::kDropped, 7, "t", ""}), Position(0));

@@ -349,6 +349,11 @@ TEST_F(RingReaderTest, TellsWhatTheSourceLastWas) {
   EXPECT_EQ(source.writer_heartbeat_ns, 91011u);
   EXPECT_EQ(source.limit_bytes, ring().max_bytes);
   EXPECT_EQ(source.used_bytes, writer_->ring().usage().used_bytes);
+  EXPECT_EQ(source.clock.error_us, 0u) << "not measured";
+  writer_->ring().set_source_clock({-1'500'000, 40, 1'000'000});
+  EXPECT_EQ(reader->source().clock.offset_us, -1'500'000);
+  EXPECT_EQ(reader->source().clock.error_us, 40u);
+  EXPECT_EQ(reader->source().clock.commit_time_resolution_us, 1'000'000u);
   // A heartbeat without a time, of a source that repeats itself after a reconnect.
   writer_->ring().set_source(Version(16), 0, 6000);
   source = reader->source();

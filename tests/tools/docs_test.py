@@ -137,26 +137,33 @@ class Settings(unittest.TestCase):
 
 # --- metrics, problems
 
-METRIC = re.compile(r"\bringside_(?:writer|replica)_[a-z_]+")
+METRIC = re.compile(r"\b(?:ringside_(?:writer|replica|build)_[a-z_]+|process_[a-z_]+_(?:total|seconds|bytes|fds))\b")
+METRIC_CELL = ("`ringside_", "`process_")
+
+
+def metric_sources() -> Iterator[str]:
+    for _, text in sources("writer", "replica"):
+        yield text
+    yield read(ROOT / "http" / "process_metrics.cc")
 
 
 def metrics_of_the_code() -> Set[str]:
-    return {name for _, text in sources("writer", "replica") for name in re.findall(r'"(ringside_[a-z_]+)"', text)}
+    return {name for text in metric_sources() for name in re.findall(r'"((?:ringside|process)_[a-z_]+)"', text)}
 
 
 class Metrics(unittest.TestCase):
     def test_every_metric_has_its_line_and_no_other_has_one(self):
-        rows = [cells[0].strip("`") for cells in table_rows(read(OPERATING)) if cells[0].startswith("`ringside_")]
+        rows = [cells[0].strip("`") for cells in table_rows(read(OPERATING)) if cells[0].startswith(METRIC_CELL)]
         self.assertEqual(len(rows), len(set(rows)))
-        self.assertGreater(len(rows), 40)
+        self.assertGreater(len(rows), 80)
         self.assertEqual(sorted(rows), sorted(metrics_of_the_code()))
 
     def test_types_are_those_of_the_code(self):
         types = {cells[0].strip("`"): cells[1] for cells in table_rows(read(OPERATING))
-                 if cells[0].startswith("`ringside_")}
-        said = [(name, kind) for _, text in sources("writer", "replica")
-                for kind, name in re.findall(r'\b(counter|gauge|histogram)\(\s*"(ringside_[a-z_]+)"', text)]
-        self.assertGreater(len(said), 40)
+                 if cells[0].startswith(METRIC_CELL)}
+        said = [(name, kind) for text in metric_sources()
+                for kind, name in re.findall(r'\b(counter|gauge|histogram)\(\s*(?:metrics,\s*)?"((?:ringside|process)_[a-z_]+)"', text)]
+        self.assertGreater(len(said), 80)
         for name, kind in said:
             self.assertEqual(types[name], kind, name)
 

@@ -10,6 +10,7 @@
 #include "tests/support/stalling_proxy.h"
 #include "writer/source/binlog_stream.h"
 #include "writer/source/connection.h"
+#include "writer/source/source_clock.h"
 
 namespace ringside::writer {
 namespace {
@@ -65,6 +66,21 @@ TEST_P(SourceConnection, TheSessionIsIndependentOfTheServersDefaults) {
        {std::string("time_zone"), std::string("sql_mode"), std::string("sql_select_limit"), time_limit}) {
     server().sql("SET GLOBAL " + name + "=DEFAULT");
   }
+}
+
+TEST_P(SourceConnection, TheServersClockIsThisHosts) {
+  auto connection = open(server().config("shop"));
+  ASSERT_NE(connection, nullptr);
+  const auto clock = measure_source_clock(*connection);
+  ASSERT_TRUE(clock.has_value()) << clock.error().message;
+  EXPECT_GT(clock->error_us, 0u);
+  EXPECT_LE(std::abs(clock->offset_us), static_cast<std::int64_t>(clock->error_us));
+  EXPECT_EQ(clock->commit_time_resolution_us, is_mysql() ? 1u : 1'000'000u) << "MariaDB's is in whole seconds";
+  // A session whose clock is another shows as much.
+  ASSERT_TRUE(connection->execute("SET TIMESTAMP = UNIX_TIMESTAMP() - 100"));
+  const auto set = measure_source_clock(*connection);
+  ASSERT_TRUE(set.has_value());
+  EXPECT_LE(std::abs(set->offset_us), static_cast<std::int64_t>(set->error_us)) << "SYSDATE() is not NOW()";
 }
 
 TEST_P(SourceConnection, ErrorsSayNumberKindAndText) {

@@ -68,3 +68,14 @@ function(ringside_fuzzer name)
     set_tests_properties(${name} PROPERTIES LABELS fuzz_replay TIMEOUT 120)
   endif()
 endfunction()
+
+# Programs that link this may include <build_commit.h>, which defines RINGSIDE_COMMIT. Programs only: what depends on it is
+# compiled again with every commit.
+set(ringside_commit_header "${PROJECT_BINARY_DIR}/generated/build_commit.h")
+add_custom_target(ringside_write_build_commit
+  COMMAND "${CMAKE_COMMAND}" "-DSOURCE=${PROJECT_SOURCE_DIR}" "-DOUT=${ringside_commit_header}"
+          -P "${PROJECT_SOURCE_DIR}/tools/cmake/write_build_commit.cmake"
+  BYPRODUCTS "${ringside_commit_header}")
+add_library(ringside_build_commit INTERFACE)
+target_include_directories(ringside_build_commit INTERFACE "${PROJECT_BINARY_DIR}/generated")
+add_dependencies(ringside_build_commit ringside_write_build_commit)

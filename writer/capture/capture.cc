@@ -15,6 +15,7 @@
 #include "shm/ring_files.h"
 #include "writer/source/checks.h"
 #include "writer/source/schema.h"
+#include "writer/source/source_clock.h"
 
 namespace ringside::writer {
 namespace {
@@ -131,6 +132,10 @@ Result<void> Capture::run_until_stopped() {
       if (is_full && is_measured) retry_ns = std::clamp(kFullRetryShare * took, retry_ns, kFullRetryNs);
       log_warning("the source cannot be followed",
                   {{"reason", error.message}, {"retry_ms", retry_ns / 1'000'000}});
+      {
+        const std::lock_guard lock(status_mutex_);
+        ++status_.attempts_failed;
+      }
       set_state(is_full          ? shm::CaptureState::kFull
                 : is_replacing() ? shm::CaptureState::kReplacing
                                  : shm::CaptureState::kReconnecting,
@@ -194,6 +199,7 @@ Result<void> Capture::look_at_source() {
     log_warning("a setting of the source is doubtful", {{"setting", problem.setting}, {"why", problem.why}});
   }
   has_warned_ = true;
+  RINGSIDE_ASSIGN(source_clock_, measure_source_clock(*connection));
   if (new_epoch_reason_.empty()) RINGSIDE_TRY(compare_history(*connection));
   if (new_epoch_reason_.empty() && is_schema_unseen_) RINGSIDE_TRY(compare_schema(*connection));
   return {};
@@ -284,6 +290,7 @@ Result<void> Capture::open_stream() {
     publisher_->ring().set_server_id(static_cast<std::uint32_t>(shm::random_nonzero()) | 1u);
   }
   options.server_id = static_cast<std::uint32_t>(publisher_->ring().server_id());
+  publisher_->ring().set_source_clock(source_clock_);
   RINGSIDE_ASSIGN(stream_, BinlogStream::open(config_.mysql, options));
   applier_->expect(last);
   set_state(held_back_reason_.empty() ? shm::CaptureState::kStreaming : shm::CaptureState::kFull,
@@ -329,6 +336,7 @@ Result<Capture::Next> Capture::handle_packet(const BinlogStream::Packet& packet)
   switch (packet.outcome) {
     case BinlogStream::Outcome::kEvent: {
       alive_ns_ = monotonic_ns();
+      applier_->note_received(alive_ns_);
       const EventApplier::Outcome outcome = applier_->apply(packet.event);
       publisher_->ring().set_source(applier_->newest(), applier_->source_time_us(), alive_ns_);
       return handle_outcome(outcome);
@@ -471,6 +479,7 @@ void Capture::tick() {
   status_.version = publisher_->last_commit().version;
   status_.gtid = publisher_->last_commit().gtid;
   status_.source_alive_ns = alive_ns_;
+  status_.source_clock = source_clock_;
   status_.readers_evicted += evicted;
   status_.spilled_bytes = publisher_->spilled_bytes();
   status_.ring = ring.usage();
@@ -480,6 +489,7 @@ void Capture::tick() {
   for (const auto& [name, reason] : publisher_->quarantined()) status_.quarantined.emplace_back(name, reason);
   if (!applier_) return;
   status_.newest_seen = applier_->newest();
+  if (status_.newest_seen <= status_.version) status_.current_as_of_ns = alive_ns_;
   status_.counters = applier_->counters();
 }
 

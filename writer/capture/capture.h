@@ -55,8 +55,12 @@ struct CaptureStatus {
   std::string gtid;
   Version newest_seen;                // begun to arrive
   std::uint64_t source_alive_ns = 0;  // CLOCK_MONOTONIC of the source's last sign of life
+  std::uint64_t current_as_of_ns =
+      0;                          // CLOCK_MONOTONIC until when the ring is known to have held all; 0: never
+  shm::SourceClock source_clock;  // as measured at the last connection
   ApplierCounters counters;
   std::map<std::string, std::uint64_t> reconnects;  // by reason
+  std::uint64_t attempts_failed = 0;                // connections or loads that ended in an error
   std::uint64_t snapshots = 0;                      // whole ones, each a new epoch
   std::uint64_t table_loads = 0;                    // of tables whose definition changed
   std::uint64_t snapshot_rows = 0;                  // of the last whole snapshot
@@ -169,6 +173,7 @@ class Capture {
   std::uint64_t put_off_since_ns_ = 0;
   std::uint64_t next_tick_ns_ = 0;
   std::uint64_t alive_ns_ = 0;
+  shm::SourceClock source_clock_;
   std::uint64_t schema_generation_ = 0;  // of the catalogue, as published
 
   // stop(): a flag for run(), and what it may be blocked in.

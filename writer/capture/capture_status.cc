@@ -2,9 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <iterator>
+#include <limits>
 
 #include "base/clock.h"
+#include "base/process_usage.h"
 #include "http/json_text.h"
 
 namespace ringside::writer {
@@ -15,6 +19,12 @@ using shm::CaptureState;
 constexpr std::array kStates = {
     CaptureState::kStarting, CaptureState::kStreaming, CaptureState::kReconnecting, CaptureState::kFull,
     CaptureState::kFailed,   CaptureState::kStopped,   CaptureState::kReplacing};
+
+// Those that end a stream; the one that a server's shutdown ends is named by itself.
+constexpr std::array kFailures = {StreamFailure::kLostConnection, StreamFailure::kHalfDead,
+                                  StreamFailure::kInterrupted,    StreamFailure::kReplacedId,
+                                  StreamFailure::kPurged,         StreamFailure::kDiverged,
+                                  StreamFailure::kPrivilege,      StreamFailure::kOther};
 
 double age_seconds(std::uint64_t then_ns) {
   const std::uint64_t now = monotonic_ns();
@@ -102,56 +112,127 @@ void CaptureStatusPage::append_status_members(std::string& out) const {
   out += "]";
 }
 
-void CaptureStatusPage::append_metrics(http::MetricsText& metrics) const {
-  const CaptureStatus status = capture_.status();
+namespace {
+
+template <class Value>
+void counter(http::MetricsText& metrics, std::string_view name, std::string_view help, Value value) {
+  metrics.counter(name, help);
+  metrics.sample({}, value);
+}
+template <class Value>
+void gauge(http::MetricsText& metrics, std::string_view name, std::string_view help, Value value) {
+  metrics.gauge(name, help);
+  metrics.sample({}, value);
+}
+double seconds(std::uint64_t us) {
+  return static_cast<double>(us) / 1e6;
+}
+
+void source_metrics(http::MetricsText& metrics, const CaptureStatus& status) {
   metrics.gauge("ringside_writer_capture_state", "1 for the state that capture is in, 0 for the others.");
   for (const CaptureState state : kStates) {
     metrics.sample({{"state", to_string(state)}}, static_cast<unsigned>(state == status.state));
   }
-  metrics.gauge("ringside_writer_version", "Newest version in the ring.");
-  metrics.sample({}, status.version.value());
-  metrics.gauge("ringside_writer_lag_transactions",
-                "Versions that the source has begun to send beyond the ring's.");
-  metrics.sample({},
-                 status.newest_seen.value() - std::min(status.newest_seen.value(), status.version.value()));
-  metrics.gauge("ringside_writer_source_silent_seconds", "Time since the source's last event or heartbeat.");
-  metrics.sample({}, age_seconds(status.source_alive_ns));
-  metrics.counter("ringside_writer_capture_events_total", "Binlog events received.");
-  metrics.sample({}, status.counters.events);
-  metrics.counter("ringside_writer_capture_transactions_total", "Transactions received.");
-  metrics.sample({}, status.counters.transactions);
-  metrics.counter("ringside_writer_capture_rows_total", "Row changes taken into the ring.");
-  metrics.sample({}, status.counters.rows);
-  metrics.counter("ringside_writer_reconnects_total", "Connections to the source that ended, by reason.");
+  gauge(metrics, "ringside_writer_version", "Newest version in the ring.", status.version.value());
+  gauge(metrics, "ringside_writer_lag_transactions",
+        "Versions that the source has begun to send beyond the ring's.",
+        status.newest_seen.value() - std::min(status.newest_seen.value(), status.version.value()));
+  gauge(metrics, "ringside_writer_lag_seconds",
+        "Time since the ring was last known to hold everything that the source had; its heartbeats renew it.",
+        status.current_as_of_ns == 0 ? std::numeric_limits<double>::quiet_NaN()
+                                     : age_seconds(status.current_as_of_ns));
+  gauge(metrics, "ringside_writer_source_silent_seconds", "Time since the source's last event or heartbeat.",
+        age_seconds(status.source_alive_ns));
+  gauge(metrics, "ringside_writer_source_clock_offset_seconds",
+        "The source's clock less this host's, as measured when the writer last connected.",
+        static_cast<double>(status.source_clock.offset_us) / 1e6);
+  gauge(metrics, "ringside_writer_source_clock_error_seconds",
+        "The offset is right to within this (0: it was not measured).",
+        seconds(status.source_clock.error_us));
+  gauge(metrics, "ringside_writer_commit_time_resolution_seconds",
+        "How fine the source's commit times are (0: not known yet).",
+        seconds(status.source_clock.commit_time_resolution_us));
+  const auto& counters = status.counters;
+  counter(metrics, "ringside_writer_capture_events_total", "Binlog events received.", counters.events);
+  counter(metrics, "ringside_writer_capture_transactions_total", "Transactions received.",
+          counters.transactions);
+  counter(metrics, "ringside_writer_capture_rows_total", "Row changes taken into the ring.", counters.rows);
+  counter(metrics, "ringside_writer_quarantines_total",
+          "Tables refused because of what the stream brought; some were loaded again since.",
+          counters.quarantines);
+  metrics.counter("ringside_writer_reconnects_total", "Streams from the source that ended, by reason.");
+  for (const StreamFailure failure : kFailures) {
+    if (!status.reconnects.contains(std::string(to_string(failure)))) {
+      metrics.sample({{"reason", to_string(failure)}}, 0u);
+    }
+  }
   for (const auto& [reason, count] : status.reconnects) metrics.sample({{"reason", reason}}, count);
-  metrics.counter("ringside_writer_snapshots_total", "Whole snapshots taken, each into a new epoch.");
-  metrics.sample({}, status.snapshots);
-  metrics.counter("ringside_writer_table_loads_total",
-                  "Tables loaded again because their definition changed.");
-  metrics.sample({}, status.table_loads);
-  metrics.counter("ringside_writer_spilled_bytes_total",
-                  "Bytes of transactions that went through a spill file.");
-  metrics.sample({}, status.spilled_bytes);
-  metrics.gauge("ringside_writer_ring_used_bytes", "Bytes of ring slots in use.");
-  metrics.sample({}, status.ring.used_bytes);
-  metrics.gauge("ringside_writer_ring_limit_bytes", "ring.max_size.");
-  metrics.sample({}, status.ring.limit_bytes);
-  metrics.gauge("ringside_writer_ring_readers", "Replicas that follow the ring.");
-  metrics.sample({}, status.readers.size());
-  metrics.counter("ringside_writer_readers_evicted_total",
-                  "Readers cut off for holding the ring back without progress.");
-  metrics.sample({}, status.readers_evicted);
+  counter(metrics, "ringside_writer_capture_failures_total",
+          "Attempts to connect, load or follow that ended in an error; each is tried again.",
+          status.attempts_failed);
+  counter(metrics, "ringside_writer_snapshots_total", "Whole snapshots taken, each into a new epoch.",
+          status.snapshots);
+  counter(metrics, "ringside_writer_table_loads_total",
+          "Tables loaded again because their definition changed.", status.table_loads);
+  counter(metrics, "ringside_writer_spilled_bytes_total",
+          "Bytes of transactions that went through a spill file.", status.spilled_bytes);
+}
+
+void ring_metrics(http::MetricsText& metrics, const CaptureStatus& status) {
+  std::uint64_t live_bytes = 0;
+  for (const shm::TableUsage& table : status.tables) live_bytes += table.bytes;
+  gauge(metrics, "ringside_writer_ring_live_bytes", "Bytes of the live rows' records.", live_bytes);
+  gauge(metrics, "ringside_writer_ring_used_bytes", "Bytes of the segments in use.", status.ring.used_bytes);
+  gauge(metrics, "ringside_writer_ring_allocated_bytes", "Shared memory that the ring's chunks take.",
+        status.ring.chunk_bytes);
+  gauge(metrics, "ringside_writer_ring_limit_bytes", "ring.max_size.", status.ring.limit_bytes);
+  gauge(metrics, "ringside_writer_ring_segments", "Segments in use.", status.ring.segments);
+  gauge(metrics, "ringside_writer_ring_chunks", "Files that hold the ring's segments.", status.ring.chunks);
+  gauge(metrics, "ringside_writer_ring_position_bytes",
+        "Where the log ends: bytes appended since the epoch began.", status.ring.committed.value());
+  gauge(metrics, "ringside_writer_ring_readers", "Replicas that follow the ring.", status.readers.size());
+  counter(metrics, "ringside_writer_readers_evicted_total",
+          "Readers cut off for holding the ring back without progress.", status.readers_evicted);
+  metrics.gauge("ringside_writer_reader_position_bytes",
+                "Where a reader is in the log: it needs nothing before (0 while it joins).");
+  for (const shm::ReaderStatus& reader : status.readers) {
+    metrics.sample({{"reader", std::to_string(reader.slot)}}, reader.reclaim_position.value());
+  }
+  metrics.gauge("ringside_writer_reader_lag_bytes",
+                "What a reader holds back: the log's end less its position.");
+  for (const shm::ReaderStatus& reader : status.readers) {
+    const std::uint64_t end = status.ring.committed.value();
+    metrics.sample({{"reader", std::to_string(reader.slot)}},
+                   end - std::min(end, reader.reclaim_position.value()));
+  }
+}
+
+void table_metrics(http::MetricsText& metrics, const CaptureStatus& status) {
   metrics.gauge("ringside_writer_table_rows", "Live rows of a table in the ring.");
   for (const shm::TableUsage& table : status.tables) metrics.sample({{"table", table.name}}, table.rows);
   metrics.gauge("ringside_writer_table_bytes", "Bytes of a table's live rows in the ring.");
   for (const shm::TableUsage& table : status.tables) metrics.sample({{"table", table.name}}, table.bytes);
   metrics.gauge("ringside_writer_table_index_bytes", "Memory of the writer's index over a table.");
-  for (const shm::TableUsage& table : status.tables)
+  for (const shm::TableUsage& table : status.tables) {
     metrics.sample({{"table", table.name}}, table.index_bytes);
+  }
   metrics.gauge("ringside_writer_table_quarantined", "1 for a table that is not served, with the reason.");
   for (const auto& [name, reason] : status.quarantined) {
-    metrics.sample({{"table", name}, {"reason", reason}}, 1u);
+    metrics.sample({{"table", name}, {"reason", http::label_text(reason)}}, 1u);
   }
+}
+
+}  // namespace
+
+void CaptureStatusPage::append_metrics(http::MetricsText& metrics) const {
+  const CaptureStatus status = capture_.status();
+  http::append_build_info(metrics, identity_.build);
+  metrics.gauge("ringside_writer_info", "1, labelled with what is served.");
+  metrics.sample({{"ring", identity_.ring}, {"database", identity_.database}}, 1u);
+  http::append_process_metrics(metrics, read_process_usage());
+  source_metrics(metrics, status);
+  ring_metrics(metrics, status);
+  table_metrics(metrics, status);
 }
 
 }  // namespace ringside::writer

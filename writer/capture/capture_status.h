@@ -4,7 +4,9 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
+#include "http/process_metrics.h"
 #include "writer/capture/capture.h"
 #include "writer/commands/writer_status.h"
 
@@ -13,9 +15,17 @@ namespace ringside::writer {
 // "starting", "streaming", … as /status and the metrics say it.
 std::string_view to_string(shm::CaptureState state);
 
+// What is running, for the labels of the info metrics.
+struct WriterIdentity {
+  http::BuildInfo build;
+  std::string ring;
+  std::string database;
+};
+
 class CaptureStatusPage final : public WriterStatus {
  public:
-  explicit CaptureStatusPage(const Capture& capture) : capture_(capture) {}
+  CaptureStatusPage(const Capture& capture, WriterIdentity identity)
+      : capture_(capture), identity_(std::move(identity)) {}
 
   Verdict health() const override;
   Verdict readiness() const override;
@@ -24,6 +34,7 @@ class CaptureStatusPage final : public WriterStatus {
 
  private:
   const Capture& capture_;
+  WriterIdentity identity_;
 };
 
 }  // namespace ringside::writer

@@ -167,6 +167,7 @@ EventApplier::Outcome EventApplier::commit() {
   if (!publisher_.has_changes() && markers_.empty() && !switches) {
     put_off_.emplace(version, gtid_text_);
     put_off_checksum_ = checksum();
+    put_off_received_ns_ = received_ns_;
     reset_transaction();
     return Outcome::kGoOn;
   }
@@ -180,7 +181,7 @@ EventApplier::Outcome EventApplier::commit() {
     if (const Result<void> added = add_pending(); !added) return collecting_failed(added.error());
   }
   const Result<shm::Publisher::Quarantined> committed =
-      publisher_.commit(version, shm::Commit{commit_time_us_, checksum(), 0, gtid_text_});
+      publisher_.commit(version, shm::Commit{commit_time_us_, checksum(), 0, gtid_text_, {}, received_ns_});
   if (!committed) return commit_failed(committed.error());
   put_off_.reset();
   if (switches) pending_is_done();
@@ -200,7 +201,8 @@ EventApplier::Outcome EventApplier::commit() {
 EventApplier::Outcome EventApplier::settle() {
   if (put_off_) {
     const Result<shm::Publisher::Quarantined> committed = publisher_.commit(
-        put_off_->first, shm::Commit{source_time_us_, put_off_checksum_, 0, put_off_->second});
+        put_off_->first,
+        shm::Commit{source_time_us_, put_off_checksum_, 0, put_off_->second, {}, put_off_received_ns_});
     if (!committed) return commit_failed(committed.error());
     put_off_.reset();
   }

@@ -90,6 +90,8 @@ class EventApplier {
   void expect(const shm::LastCommit& last);
 
   Outcome apply(Bytes event);
+  // When the event that comes next was received, CLOCK_MONOTONIC: commits carry that of the event that ended them.
+  void note_received(std::uint64_t now_ns) { received_ns_ = now_ns; }
   // After kRingFull: the same again.
   Outcome commit_again() { return gtid_ ? commit() : settle(); }
   // Publishes versions that were put off. To be called when no further event is waiting, and now and then.
@@ -198,6 +200,7 @@ class EventApplier {
   // Versions without changes that are put off.
   std::optional<std::pair<Version, std::string>> put_off_;
   std::uint64_t put_off_checksum_ = 0;
+  std::uint64_t put_off_received_ns_ = 0;
 
   std::optional<std::uint32_t> domain_;  // the one that is followed
   std::optional<shm::LastCommit> expected_;
@@ -212,6 +215,7 @@ class EventApplier {
   ApplierCounters counters_;
   Version newest_;
   std::uint64_t source_time_us_ = 0;
+  std::uint64_t received_ns_ = 0;
 };
 
 }  // namespace ringside::writer

@@ -49,6 +49,7 @@ class HttpCore {
   void remove(HttpConnection* connection);
   bool is_stopping() const { return is_stopping_; }
   Answer page(const Route& route);
+  WriterStatus::Verdict readiness() const;
   // Room for bytes of bodies, of all connections together. False: there is none, and nothing was taken.
   bool take_body_bytes(std::size_t bytes);
   void give_body_bytes(std::size_t bytes) { body_bytes_ -= bytes; }

@@ -114,6 +114,14 @@ bool HttpCore::take_body_bytes(std::size_t bytes) {
   return true;
 }
 
+WriterStatus::Verdict HttpCore::readiness() const {
+  const WriterStatus::Verdict of = wiring.status.readiness();
+  if (!of.good) return of;
+  if (is_stopping_) return {false, "the writer is stopping"};
+  if (!wiring.service.is_connected()) return {false, "no session is connected to the database"};
+  return of;
+}
+
 Answer HttpCore::page(const Route& route) {
   Answer answer;
   const auto verdict = [&](const WriterStatus::Verdict& of, std::string_view type, std::string_view title) {
@@ -127,13 +135,9 @@ Answer HttpCore::page(const Route& route) {
     case Route::Kind::kHealth:
       verdict(wiring.status.health(), "unhealthy", "The writer must be restarted");
       break;
-    case Route::Kind::kReady: {
-      WriterStatus::Verdict of = wiring.status.readiness();
-      if (of.good && is_stopping_) of = {false, "the writer is stopping"};
-      if (of.good && !wiring.service.is_connected()) of = {false, "no session is connected to the database"};
-      verdict(of, "not-ready", "The writer is not ready");
+    case Route::Kind::kReady:
+      verdict(readiness(), "not-ready", "The writer is not ready");
       break;
-    }
     case Route::Kind::kStatus:
       answer.body = R"({"commands":{)";
       wiring.service.append_status(answer.body);
@@ -146,6 +150,8 @@ Answer HttpCore::page(const Route& route) {
       http::MetricsText text(answer.body);
       metrics.append_to(text);
       wiring.service.append_metrics(text);
+      text.gauge("ringside_writer_ready", "1 when /readyz is green.");
+      text.sample({}, readiness().good ? 1u : 0u);
       text.gauge("ringside_writer_connections", "Open HTTP connections.");
       text.sample({}, connections_.size());
       wiring.status.append_metrics(text);
