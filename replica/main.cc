@@ -25,7 +25,7 @@ constexpr const char* kMore =
     R"(It listens while it can answer; the admin port (replica.admin_port + index, with
 /status, /readyz, /metrics) is there from the beginning. SIGTERM, SIGINT: answers what
 is in flight and ends; a second one ends it at once. To restart one without a refused
-connection start its successor beside it with --take-over (deploy/restart_replica.sh).
+connection start its successor beside it with --take-over (deploy/restart_replica.py).
 
 Exit codes: 0 ended as asked; 1 cannot go on, the last line of the log says why;
 above 100 wrong command line.
