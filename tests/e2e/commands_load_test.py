@@ -17,7 +17,7 @@ from harness import ConnectionLost, StackCase, metric, wait_until
 
 CLIENTS = 32
 SESSIONS = 4
-QUEUE = 8
+QUEUE = 16
 EACH = int(os.environ.get("RINGSIDE_COMMANDS_EACH", "40"))
 SEED = int(os.environ.get("RINGSIDE_COMMANDS_SEED", str(random.randrange(1 << 32))))
 
@@ -59,6 +59,7 @@ class Client(threading.Thread):
             assert int(response.headers["retry-after"]) >= 1, f"{response}"
             self.refused.append(entry)
             entry += 1
+            threading.Event().wait(self._random.uniform(0.001, 0.010))  # less polite than Retry-After
 
     def _leave(self, entry: int) -> None:
         """Hangs up somewhere: within the request, behind it, or a little later; by a reset every other time."""
@@ -91,9 +92,11 @@ class CommandLoad(StackCase):
                     "CREATE TABLE totals (client INT NOT NULL PRIMARY KEY, n INT NOT NULL)",
                     f"INSERT INTO totals SELECT seq, 0 FROM seq_0_to_{CLIENTS}",
                     # The last row of totals is everybody's: the commands wait for each other there.
-                    "CREATE TRIGGER entry_effects AFTER INSERT ON entries FOR EACH ROW BEGIN "
-                    "INSERT INTO effects VALUES (NEW.id, NEW.client); "
-                    f"UPDATE totals SET n = n + 1 WHERE client IN (NEW.client, {CLIENTS})\\; END".replace("\\;", ";")):
+                    "CREATE TRIGGER entry_effect AFTER INSERT ON entries FOR EACH ROW "
+                    "INSERT INTO effects VALUES (NEW.id, NEW.client)",
+                    # The last row of totals is everybody's: the commands wait for each other there.
+                    "CREATE TRIGGER entry_total AFTER INSERT ON entries FOR EACH ROW "
+                    f"UPDATE totals SET n = n + 1 WHERE client IN (NEW.client, {CLIENTS})"):
                 sql.execute(statement)
         cls.stack.start()
 
@@ -118,7 +121,7 @@ class CommandLoad(StackCase):
 
             def at_rest() -> bool:
                 status = writer.request("GET", "/status").json()["commands"]
-                return status["busy"] == 0 and status["queued"] == 0
+                return status["busy"] == 0 and status["queued"] == 0 and metric(writer, "ringside_writer_connections") == 1
             wait_until(at_rest, "commands of those who left have ended")
 
             answered = {entry: version for client in clients for entry, version in client.answered.items()}
