@@ -5,9 +5,12 @@ A connection that ends after an answer with `Connection: close` has told its cli
 answer (refused, reset, closed in front of a request) is a failure. RINGSIDE_ROLLING_RESTARTS: how many, by default 30.
 """
 
+import fcntl
 import itertools
 import os
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -18,6 +21,9 @@ from harness import ROOT, Connection, ConnectionLost, Response, Stack, StackCase
 
 RESTARTS = int(os.environ.get("RINGSIDE_ROLLING_RESTARTS", "30"))
 ROWS = 500
+STOPS = 8
+SIOCSIFFLAGS = 0x8914
+IFF_UP = 0x1
 PIPELINED = 8
 MIGRATES = "RINGSIDE_ROLLING_IN_NAMESPACE"
 
@@ -225,6 +231,83 @@ class Rolling(RollingCase):
         self.assertFalse((self.stack.folder / "moved.0.sock").exists())
         self.assertIn("none ran before", self.restart().stdout)
         self.end_successor()
+
+
+    def test_5_who_is_in_the_queue_is_answered(self):
+        replica = self.stack.replicas[0]
+        if not replica.running():
+            replica = self.stack.start_replica(0)
+        replica.signal(signal.SIGSTOP)
+        request = b"GET /v1/items/1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        clients = []
+        for number in range(200):
+            unix = number % 2 == 1
+            peer = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
+            peer.settimeout(60.0)
+            peer.connect(str(self.stack.folder / "replica.0.sock") if unix else ("127.0.0.1", self.stack.data_port))
+            peer.sendall(request)
+            clients.append(peer)
+        replica.signal(signal.SIGTERM)
+        replica.signal(signal.SIGCONT)
+        for peer in clients:
+            with peer:
+                self.assertTrue(peer.recv(100).startswith(b"HTTP/1.1 200 "))
+        self.assertEqual(replica.wait(60.0), 0)
+
+
+def alone_in_a_namespace() -> None:
+    """The network namespace is fresh: its loopback is down."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
+
+
+class StopAmongOthers(unittest.TestCase):
+    """A replica that ends for good hands over to nobody: it empties its queue, and net.ipv4.tcp_migrate_req=1 leads those
+    who arrive between its last look and its close to another replica on the port. In a network namespace of its own."""
+
+    def test_none_is_lost_with_tcp_migrate_req(self):
+        if not os.path.exists("/proc/sys/net/ipv4/tcp_migrate_req"):
+            self.skipTest("this kernel has no net.ipv4.tcp_migrate_req (Linux 5.14)")
+        root = [] if os.geteuid() == 0 else ["--map-root-user"]
+        unshare = ["unshare", "--net", *root]
+        if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
+            self.skipTest("no network namespace may be made here: unshare --net is refused")
+        done = subprocess.run([*unshare, sys.executable, __file__, "InNamespace"], env={**os.environ, MIGRATES: "1"},
+                              capture_output=True, text=True, timeout=250, check=False)
+        print(done.stdout)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+
+if MIGRATES in os.environ:
+
+    class InNamespace(RollingCase):
+        """Run by the test above."""
+
+        REPLICAS = 2
+
+        @classmethod
+        def setUpClass(cls) -> None:
+            alone_in_a_namespace()
+            super().setUpClass()
+
+        def stops(self, migrates: str) -> Load:
+            with open("/proc/sys/net/ipv4/tcp_migrate_req", "w", encoding="ascii") as setting:
+                setting.write(migrates)
+            load = Load(self.stack, 0)
+            load.start(["connecting over tcp"] * 6)
+            try:
+                for _ in range(STOPS):
+                    self.assertEqual(self.stack.replicas[1].terminate(), 0)
+                    self.stack.start_replica(1)
+            finally:
+                load.stop()
+            return load
+
+        def test_stops(self):
+            without = self.stops("0")
+            print(f"without tcp_migrate_req: {len(without.failures)} of {sum(without.answers.values())} requests failed in "
+                  f"{STOPS} stops")
+            self.tell(self.stops("1"))
 
 
 if __name__ == "__main__":
