@@ -19,7 +19,6 @@
 #include <mutex>
 #include <optional>
 #include <random>
-#include <sstream>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -101,7 +100,7 @@ class ConnectorWorker final : public Worker {
     run("SET SESSION autocommit = 0");
     update_.reset(connection_->prepareStatement(fmt::format(
         "UPDATE `{}` SET `{}` = ? WHERE `{}` = ?", options.table, options.column, options.key_column)));
-    mark_.reset(connection_->prepareStatement("INSERT INTO `ringside`.`commands` (`id`) VALUES (?)"));
+    mark_.reset(connection_->prepareStatement("INSERT INTO `ringside`.`commands` (`id`) VALUES (UNHEX(?))"));
   }
 
   Result<void> change(std::uint64_t key, std::uint64_t value) override {
@@ -111,10 +110,7 @@ class ConnectorWorker final : public Worker {
       if (update_->executeUpdate() != 1)
         return Error{ErrorKind::kNotFound, fmt::format("row {} was not changed", key)};
       if (marks_) {
-        std::string id(16, '\0');
-        for (char& byte : id) byte = static_cast<char>(random_() & 0xff);
-        std::istringstream stream(id);
-        mark_->setBlob(1, &stream);
+        mark_->setString(1, fmt::format("{:016x}{:016x}", random_(), random_()));
         mark_->executeUpdate();
       }
       run("COMMIT");
