@@ -395,6 +395,7 @@ Result<void> read_replica(const toml::table& root, std::string_view source, Repl
   settings.number("max_connections", out.max_connections, 1, 1'000'000);
   settings.duration("idle_timeout", out.idle_timeout, milliseconds(10), std::chrono::hours(24));
   settings.duration("head_timeout", out.head_timeout, milliseconds(10), std::chrono::minutes(5));
+  settings.duration("drain_grace", out.drain_grace, milliseconds(0), std::chrono::minutes(5));
   settings.size("head_limit", out.head_limit_bytes, 512, 64 * 1024);
   settings.number("max_keys", out.max_keys, 1, 100'000);
   settings.size("response_limit", out.response_limit_bytes, 4096, 4 * kGiB);

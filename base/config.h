@@ -118,6 +118,7 @@ struct ReplicaConfig {
   std::uint32_t max_connections = 10'000;           // [1, 1000000]
   std::chrono::milliseconds idle_timeout{60'000};   // [10ms, 24h]
   std::chrono::milliseconds head_timeout{5'000};    // [10ms, 5m]: to a whole request head
+  std::chrono::milliseconds drain_grace{2'000};     // [0, 5m]: idle connections are kept so long at the end
   std::uint32_t head_limit_bytes = 8192;            // head_limit [512, 64KiB]
   std::uint32_t max_keys = 1000;                    // [1, 100000]: keys of one request
   std::uint64_t response_limit_bytes = 64 * kMiB;   // response_limit [4KiB, 4GiB]

@@ -13,6 +13,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/clock.h"
+#include "bench/commands.h"
 #include "bench/load.h"
 #include "bench/process_cpu.h"
 #include "bench/report.h"
@@ -168,6 +169,21 @@ struct RingCommand {
   static constexpr std::uint64_t kBeatNs = 100'000'000;
 };
 
+Result<std::string> read_password(const std::string& password_file) {
+  if (password_file.empty()) {
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): no thread has been started, and none sets the environment.
+    const char* from_environment = std::getenv("RINGSIDE_MYSQL_PASSWORD");
+    return std::string(from_environment == nullptr ? "" : from_environment);
+  }
+  std::ifstream file(password_file);
+  std::string line;
+  if (!std::getline(file, line)) {
+    return Error{ErrorKind::kInvalid,
+                 fmt::format("--password-file {}: cannot read a line of it", password_file)};
+  }
+  return line;
+}
+
 struct VisibleCommand {
   VisibleOptions options;
   std::string password_file;
@@ -228,24 +244,9 @@ struct VisibleCommand {
     return NamedReplica{text.substr(0, equals), std::move(plan)};
   }
 
-  Result<std::string> password() const {
-    if (password_file.empty()) {
-      // NOLINTNEXTLINE(concurrency-mt-unsafe): no thread has been started, and none sets the environment.
-      const char* from_environment = std::getenv("RINGSIDE_MYSQL_PASSWORD");
-      return std::string(from_environment == nullptr ? "" : from_environment);
-    }
-    std::ifstream file(password_file);
-    std::string line;
-    if (!std::getline(file, line)) {
-      return Error{ErrorKind::kInvalid,
-                   fmt::format("--password-file {}: cannot read a line of it", password_file)};
-    }
-    return line;
-  }
-
   int run() {
     if (const auto placed = run_on_core(core); !placed) return report_error(placed.error());
-    auto secret = password();
+    auto secret = read_password(password_file);
     if (!secret) return report_error(secret.error());
     options.mysql.password = std::move(secret).value();
     const auto key_set = KeySet::parse(keys);
@@ -265,6 +266,52 @@ struct VisibleCommand {
   }
 };
 
+struct CommandsCommand {
+  CommandsOptions options;
+  std::string way = "http";
+  std::string password_file;
+  double seconds = 3.0;
+  double warmup = 0.5;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--way", way,
+                   "http: by the writer; connector: without; marker: without, with the marker row")
+        ->check(CLI::IsMember({"http", "connector", "marker"}))
+        ->capture_default_str();
+    app.add_option("--url", options.url, "the writer's")->capture_default_str();
+    app.add_option("--mysql-socket", options.mysql.socket, "unix socket of the database; else host and port");
+    app.add_option("--mysql-host", options.mysql.host, "")->capture_default_str();
+    app.add_option("--mysql-port", options.mysql.port, "")->capture_default_str();
+    app.add_option("--user", options.mysql.user, "who may UPDATE the table");
+    app.add_option("--password-file", password_file,
+                   "first line; or the environment's RINGSIDE_MYSQL_PASSWORD");
+    app.add_option("--database", options.mysql.database, "");
+    app.add_option("--table", options.table, "")->required();
+    app.add_option("--key-column", options.key_column, "an integer key")->capture_default_str();
+    app.add_option("--column", options.column, "an integer column; its values are lost")->required();
+    app.add_option("--rows", options.rows, "of keys 1 to this")->capture_default_str();
+    app.add_option("--clients", options.clients, "threads, each with a connection")->capture_default_str();
+    app.add_option("--seconds", seconds, "of measuring")->capture_default_str();
+    app.add_option("--warmup", warmup, "seconds before measuring")->capture_default_str();
+    app.add_option("--writer-pid", options.writer_pid, "measure this process's CPU time");
+  }
+
+  int run() {
+    const auto parsed = parse_command_way(way);
+    if (!parsed) return report_error(parsed.error());
+    options.way = *parsed;
+    auto secret = read_password(password_file);
+    if (!secret) return report_error(secret.error());
+    options.mysql.password = std::move(secret).value();
+    options.warmup_ns = to_ns(warmup);
+    options.measure_ns = to_ns(seconds);
+    const auto report = run_commands(options);
+    if (!report) return report_error(report.error());
+    fmt::print("{}", to_json(*report, options));
+    return 0;
+  }
+};
+
 int run(int argc, char** argv) {
   CLI::App app{
       "Measures Ringside: throughput, CPU time a request, latency. docs/performance.md has the method."};
@@ -274,19 +321,24 @@ int run(int argc, char** argv) {
   LoadCommand load;
   RingCommand ring;
   VisibleCommand visible;
+  CommandsCommand commands;
   CLI::App* responder_app = app.add_subcommand("responder", "the yardstick: a bare io_uring HTTP responder");
   CLI::App* load_app = app.add_subcommand("load", "the load generator");
   CLI::App* ring_app =
       app.add_subcommand("ring", "a ring of made-up rows, to measure a replica without a database");
   CLI::App* visible_app = app.add_subcommand("visible", "commit-to-visible latency against a running system");
+  CLI::App* commands_app =
+      app.add_subcommand("commands", "commands by the writer, or the same statements by Connector/C++ alone");
   responder.add_to(*responder_app);
   load.add_to(*load_app);
   ring.add_to(*ring_app);
   visible.add_to(*visible_app);
+  commands.add_to(*commands_app);
   CLI11_PARSE(app, argc, argv);
   if (responder_app->parsed()) return responder.run();
   if (load_app->parsed()) return load.run();
   if (ring_app->parsed()) return ring.run();
+  if (commands_app->parsed()) return commands.run();
   return visible.run();
 }
 

@@ -22,16 +22,6 @@ namespace {
 constexpr std::uint64_t kPatienceNs = 3'000'000'000;
 constexpr timespec kPause{0, 10'000'000};
 
-template <class Listen>
-Result<UniqueFd> with_patience(Listen&& listen) {
-  const std::uint64_t end = monotonic_ns() + kPatienceNs;
-  for (;;) {
-    Result<UniqueFd> fd = listen();
-    if (fd || fd.error().kind != ErrorKind::kBusy || monotonic_ns() >= end) return fd;
-    ::nanosleep(&kPause, nullptr);
-  }
-}
-
 union SocketAddress {
   sockaddr any;
   sockaddr_in v4;
@@ -115,6 +105,15 @@ Result<UniqueFd> try_listen_unix(const std::string& path) {
 
 }  // namespace
 
+Result<UniqueFd> with_patience(const std::function<Result<UniqueFd>()>& listen) {
+  const std::uint64_t end = monotonic_ns() + kPatienceNs;
+  for (;;) {
+    Result<UniqueFd> fd = listen();
+    if (fd || fd.error().kind != ErrorKind::kBusy || monotonic_ns() >= end) return fd;
+    ::nanosleep(&kPause, nullptr);
+  }
+}
+
 Result<UniqueFd> listen_tcp(const ListenAddress& address, PortUse use, const std::string& setting) {
   return with_patience([&] { return try_listen_tcp(address, use, setting); });
 }
@@ -129,6 +128,25 @@ std::uint16_t local_port(int fd) {
   if (address.any.sa_family == AF_INET) return ntohs(address.v4.sin_port);
   if (address.any.sa_family == AF_INET6) return ntohs(address.v6.sin6_port);
   return 0;
+}
+
+bool listens_at(int fd, const ListenAddress& address) {
+  SocketAddress wanted{};
+  SocketAddress actual{};
+  socklen_t size = sizeof actual;
+  if (!fill(address, "", wanted) || ::getsockname(fd, &actual.any, &size) != 0) return false;
+  if (actual.any.sa_family != wanted.any.sa_family) return false;
+  if (address.port != 0 && local_port(fd) != address.port) return false;
+  return address.is_ipv6
+             ? std::memcmp(&actual.v6.sin6_addr, &wanted.v6.sin6_addr, sizeof actual.v6.sin6_addr) == 0
+             : actual.v4.sin_addr.s_addr == wanted.v4.sin_addr.s_addr;
+}
+
+bool listens_at(int fd, const std::string& path) {
+  SocketAddress actual{};
+  socklen_t size = sizeof actual;
+  if (::getsockname(fd, &actual.any, &size) != 0 || actual.any.sa_family != AF_UNIX) return false;
+  return path == actual.local.sun_path;  // listen_unix() takes only paths that leave room for the ending zero
 }
 
 void unlink_socket(const std::string& path) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "base/config.h"
@@ -17,12 +18,18 @@ namespace ringside::replica {
 
 inline constexpr int kBacklog = 1024;
 
+// Tries to listen until it succeeds, fails with another error than kBusy, or three seconds have passed.
+Result<UniqueFd> with_patience(const std::function<Result<UniqueFd>()>& listen);
+
 enum class PortUse : std::uint8_t { kAlone, kShared };
 
 // Accepted connections inherit TCP_NODELAY. `setting` names the configuration's line in errors.
 Result<UniqueFd> listen_tcp(const ListenAddress& address, PortUse use, const std::string& setting);
 // The port that a socket is bound to; 0 when it has none.
 std::uint16_t local_port(int fd);
+// Does this socket listen where listen_tcp(address) would (port 0: any)? On this path?
+bool listens_at(int fd, const ListenAddress& address);
+bool listens_at(int fd, const std::string& path);
 
 // Takes over a name whose owner is gone; kBusy when somebody answers there. Mode 0660.
 Result<UniqueFd> listen_unix(const std::string& path);

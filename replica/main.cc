@@ -25,7 +25,8 @@ Needs no database. Up to 64 share a ring and a port: one for each core that answ
 constexpr const char* kMore =
     R"(It listens while it can answer; the admin port (replica.admin_port + index, with
 /status, /readyz, /metrics) is there from the beginning. SIGTERM, SIGINT: answers what
-is in flight and ends; a second one ends it at once.
+is in flight and ends; a second one ends it at once. To restart one without a refused
+connection start its successor beside it with --take-over (deploy/restart_replica.py).
 
 Exit codes: 0 ended as asked; 1 cannot go on, the last line of the log says why;
 above 100 wrong command line.
@@ -34,6 +35,7 @@ Settings, metrics, runbook: docs/operating.md. Questions: docs/http.md.)";
 struct Arguments {
   std::string config;
   unsigned index = 0;
+  bool takes_over = false;
   std::string log_format = "text";
   std::string log_level = "info";
 };
@@ -65,6 +67,8 @@ Result<void> run(const Arguments& arguments) {
   options.commit = RINGSIDE_COMMIT;
   options.index = arguments.index;
   options.stop_fd = signals.get();
+  options.handover_name = handover_name(options.ring_directory + "/" + options.ring_name, options.index);
+  options.takes_over = arguments.takes_over;
   if (config.replica.admin_port != 0) {
     const unsigned port = config.replica.admin_port + arguments.index;
     if (port > 65535) {
@@ -95,6 +99,9 @@ int main(int argc, char** argv) {
                  "Which of the host's replicas this is: chooses the admin port and fills {index}")
       ->capture_default_str()
       ->check(CLI::Range(0u, 63u));
+  app.add_flag(
+      "--take-over", arguments.takes_over,
+      "Join first, then get the listening sockets of the replica of this index that runs; that one ends");
   app.add_option("--log-format", arguments.log_format, "Of standard error: text or json")
       ->capture_default_str()
       ->type_name("FORMAT");

@@ -1,6 +1,7 @@
 #include "replica/pages.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -220,9 +221,10 @@ std::string ReplicaPages::status_json() const {
   const std::string stale = stale_reason();
   const FollowerCounters& joins = follower_.counters();
   std::string out = fmt::format(
-      "{{\"program\":\"ringside-replica\",\"program_version\":{},\"index\":{},\"ring\":{},\"ready\":{},"
+      "{{\"program\":\"ringside-replica\",\"program_version\":{},\"pid\":{},\"index\":{},\"ring\":{},"
+      "\"ready\":{},"
       "\"reason\":{},\"stale\":{},\"stale_reason\":{},\"state\":\"{}\",\"uptime_seconds\":{}",
-      quoted(kProgramVersion), index_, quoted(ring_name_), reason.empty(),
+      quoted(kProgramVersion), ::getpid(), index_, quoted(ring_name_), reason.empty(),
       reason.empty() ? "null" : quoted(reason), !stale.empty(), stale.empty() ? "null" : quoted(stale),
       to_string(follower_.state()), (monotonic_ns() - started_ns_) / 1'000'000'000);
   out += fmt::format(",\"joins\":{},\"evictions\":{},\"corruptions\":{},\"connections\":{},\"waiting\":{}",

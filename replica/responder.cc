@@ -96,15 +96,16 @@ std::size_t Responder::process(HttpConnection& connection, std::string_view inpu
       enqueue(connection);
       break;
     }
-    if (!take(connection, request)) break;
+    // What has arrived behind it is answered too, even while draining: the client has sent it in good faith.
+    if (!take(connection, request, used + request.head_bytes == input.size())) break;
     used += request.head_bytes;
     connection.started_ns = 0;
   }
   return used;
 }
 
-// Plans one request. False: it waits, and its bytes are kept.
-bool Responder::take(HttpConnection& connection, const http::Request& request) {
+// Plans one request. False: it waits, and its bytes are kept. `is_last`: nothing has arrived behind it.
+bool Responder::take(HttpConnection& connection, const http::Request& request, bool is_last) {
   if (batch_size_ == kBatch)
     flush();  // before planning: what is planned lies in the arena that a flush empties
   PlanState state;
@@ -131,7 +132,7 @@ bool Responder::take(HttpConnection& connection, const http::Request& request) {
     ++metrics_.wait_timeouts;
   }
   connection.wait_is_over = false;
-  if (state_.is_draining) planned_query.keep_alive = false;
+  if (state_.is_draining && is_last) planned_query.keep_alive = false;
   enqueue(connection);
   return true;
 }

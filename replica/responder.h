@@ -93,7 +93,8 @@ class Responder {
   Responder& operator=(const Responder&) = delete;
 
   // Before anything else in a turn, and again after records were applied. `tables` nullptr: not serving, for
-  // `unready_reason`. is_draining: answers say that the connection ends.
+  // `unready_reason`. is_draining: a request behind which no other has arrived
+  // is a connection's last, and its answer says so.
   struct TurnState {
     const TableStore* tables = nullptr;
     std::string_view unready_reason;
@@ -136,7 +137,7 @@ class Responder {
  private:
   std::size_t process(HttpConnection& connection, std::string_view input);
   void process_stored(HttpConnection& connection);
-  bool take(HttpConnection& connection, const http::Request& request);
+  bool take(HttpConnection& connection, const http::Request& request, bool is_last);
   void begin_wait(HttpConnection& connection, const Wait& wait);
   Query& next_query();
   void enqueue(HttpConnection& connection);

@@ -97,16 +97,8 @@ Result<std::unique_ptr<Server>> Server::create(const ServerOptions& options) {
 Result<void> Server::set_up() {
   RINGSIDE_ASSIGN(uring_, Uring::create(kEntries, kCompletions, options_.config.busy_poll));
   RINGSIDE_ASSIGN(receive_buffers_, BufferRing::create(*uring_, 0, kReceiveBuffers, kReceiveBufferBytes));
-  if (options_.admin_port) {
-    ListenAddress address;
-    address.host = options_.config.admin_address;
-    address.port = *options_.admin_port;
-    address.is_ipv6 = address.host.find(':') != std::string::npos;
-    Listener& listener = listeners_[static_cast<std::size_t>(Place::kAdmin)];
-    RINGSIDE_ASSIGN(listener.fd, listen_tcp(address, PortUse::kAlone, "replica.admin_port + index"));
-    admin_port_ = local_port(listener.fd.get());
-    arm_accept(Place::kAdmin);
-  }
+  if (options_.takes_over) RINGSIDE_TRY(find_predecessor());
+  if (!predecessor_.fd) RINGSIDE_TRY(open_own());
   if (options_.stop_fd >= 0) {
     io_uring_sqe* sqe = uring_->sqe();
     io_uring_prep_poll_add(sqe, options_.stop_fd, POLLIN);
@@ -153,7 +145,7 @@ void Server::begin_responder_turn() {
   Responder::TurnState state;
   state.now_ns = now_ns_;
   state.unix_seconds = clock_ns(CLOCK_REALTIME_COARSE) / kSecondNs;
-  state.is_draining = stops_ > 0;
+  state.is_draining = is_draining_;
   state.version = follower_.last_version();
   if (follower_.is_serving()) {
     state.tables = &follower_.tables();
@@ -190,6 +182,8 @@ void Server::complete(const io_uring_cqe& cqe) {
       return on_wake(cqe);
     case Operation::kStopPoll:
       return on_stop(cqe.res);
+    case Operation::kHandover:
+      return on_handover(id, generation);
     case Operation::kIgnored:
       return;
   }
@@ -205,8 +199,8 @@ void Server::finish_turn() {
   }
   for (HttpConnection* http : responder_.touched()) update(of(*http));
   responder_.clear_touched();
-  if (stops_ > 0 && ++drain_turns_ > 1) {
-    // One turn was for what had already arrived; now whoever asks nothing is let go.
+  if (is_draining_ && ++drain_turns_ > 1 && now_ns_ >= idle_end_ns_) {
+    // One turn at least was for what had already arrived; now whoever asks nothing is let go.
     for (const std::unique_ptr<Connection>& connection : slots_) {
       if (connection->fd >= 0) update(*connection);
     }
@@ -235,18 +229,25 @@ std::uint64_t Server::wait_ns() const {
   until = std::min(until, responder_.next_deadline_ns());
   until = std::min(until, follower_.wakes_at_ns());
   if (metrics_.connections != 0) until = std::min(until, next_sweep_ns_);
-  if (follower_.is_serving() && !is_listening_ && stops_ == 0) until = std::min(until, next_listen_ns_);
+  if (follower_.is_serving() && !is_listening_ && !is_draining_) {
+    until = std::min(until, predecessor_.fd ? predecessor_.deadline_ns : next_listen_ns_);
+  }
   for (const Listener& listener : listeners_) {
     if (listener.fd && !listener.is_armed) until = std::min(until, next_accept_ns_);
   }
-  if (stops_ > 0) until = std::min(until, drain_turns_ < 2 ? now_ns_ : drain_deadline_ns_);
+  if (is_draining_) {
+    until = std::min(until, drain_deadline_ns_);
+    if (drain_turns_ < 2) until = now_ns_;
+    if (now_ns_ < idle_end_ns_) until = std::min(until, idle_end_ns_);
+  }
   const std::uint64_t now = monotonic_ns();
   return until <= now ? 0 : until - now;
 }
 
 bool Server::must_end() const {
-  if (stops_ == 0) return false;
-  return stops_ > 1 || (drain_turns_ > 1 && metrics_.connections == 0) || now_ns_ >= drain_deadline_ns_;
+  if (!is_draining_) return false;
+  if (stops_ > 1 || now_ns_ >= drain_deadline_ns_) return true;
+  return drain_turns_ > 1 && metrics_.connections == 0 && closing_.empty();
 }
 
 void Server::on_stop(std::int32_t result) {
@@ -254,7 +255,10 @@ void Server::on_stop(std::int32_t result) {
   std::array<char, 512> bytes;
   const ssize_t size = ::read(options_.stop_fd, bytes.data(), bytes.size());
   if (size <= 0) return;
-  if (++stops_ == 1) start_draining();
+  if (++stops_ == 1 && !is_draining_) {
+    start_draining();
+    stop_listening();
+  }
   io_uring_sqe* sqe = uring_->sqe();
   io_uring_prep_poll_add(sqe, options_.stop_fd, POLLIN);
   io_uring_sqe_set_data64(sqe, tag(Operation::kStopPoll, 0, 0));
@@ -263,79 +267,10 @@ void Server::on_stop(std::int32_t result) {
 void Server::start_draining() {
   log_info("draining: no new connections, what is in flight is answered",
            {{"open_connections", metrics_.connections}});
-  drain_deadline_ns_ = now_ns_ + to_ns(options_.config.max_wait) + to_ns(options_.config.head_timeout);
+  is_draining_ = true;
+  idle_end_ns_ = now_ns_ + to_ns(options_.config.drain_grace);
+  drain_deadline_ns_ = idle_end_ns_ + to_ns(options_.config.max_wait) + to_ns(options_.config.head_timeout);
   pages_.set_draining();
-  stop_listening();
-}
-
-void Server::update_listening() {
-  const bool should = follower_.is_serving() && stops_ == 0;
-  if (should && !is_listening_ && now_ns_ >= next_listen_ns_) {
-    const Result<void> listening = start_listening();
-    if (listening) {
-      has_listened_ = true;
-    } else if (!has_listened_) {
-      fatal_ = listening.error();
-    } else {
-      next_listen_ns_ = now_ns_ + kSecondNs;
-      log_error("cannot listen again; trying on", {{"reason", listening.error().message}});
-    }
-  }
-  if (!should && is_listening_) stop_listening();
-  if (now_ns_ < next_accept_ns_) return;
-  for (std::size_t i = 0; i < kPlaces; ++i) {
-    if (listeners_[i].fd && !listeners_[i].is_armed) arm_accept(static_cast<Place>(i));
-  }
-}
-
-Result<void> Server::start_listening() {
-  ListenAddress address = options_.config.listen;
-  if (address.port == 0) address.port = data_port_;
-  RINGSIDE_ASSIGN(UniqueFd tcp, listen_tcp(address, PortUse::kShared, "replica.listen"));
-  data_port_ = local_port(tcp.get());
-  UniqueFd local;
-  const std::string path = options_.config.unix_socket_for(options_.index);
-  if (!path.empty()) {
-    RINGSIDE_ASSIGN(local, listen_unix(path));
-  }
-  listeners_[static_cast<std::size_t>(Place::kTcp)].fd = std::move(tcp);
-  listeners_[static_cast<std::size_t>(Place::kUnix)].fd = std::move(local);
-  arm_accept(Place::kTcp);
-  if (!path.empty()) arm_accept(Place::kUnix);
-  is_listening_ = true;
-  address.port = data_port_;
-  log_info("listening", {{"address", address.to_string()}, {"unix_socket", path}});
-  return {};
-}
-
-void Server::stop_listening() {
-  for (const Place place : {Place::kTcp, Place::kUnix}) {
-    Listener& listener = listeners_[static_cast<std::size_t>(place)];
-    if (!listener.fd) continue;
-    if (listener.is_armed) {
-      // The accept holds the socket open: without taking it back, closing would not end the listening.
-      io_uring_sqe* sqe = uring_->sqe();
-      io_uring_prep_cancel64(
-          sqe, tag(Operation::kAccept, listener.generation, static_cast<std::uint32_t>(place)), 0);
-      io_uring_sqe_set_data64(sqe, tag(Operation::kIgnored, 0, 0));
-    }
-    listener.fd.reset();
-    listener.is_armed = false;
-    listener.generation = (listener.generation + 1) & 0xffffff;
-  }
-  if (is_listening_ && !options_.config.unix_socket.empty()) {
-    unlink_socket(options_.config.unix_socket_for(options_.index));
-  }
-  is_listening_ = false;
-}
-
-void Server::arm_accept(Place place) {
-  Listener& listener = listeners_[static_cast<std::size_t>(place)];
-  io_uring_sqe* sqe = uring_->sqe();
-  io_uring_prep_multishot_accept(sqe, listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC);
-  io_uring_sqe_set_data64(sqe,
-                          tag(Operation::kAccept, listener.generation, static_cast<std::uint32_t>(place)));
-  listener.is_armed = true;
 }
 
 // Polls the FIFO of the reader in use; a reader that is gone leaves its poll to be taken back.

@@ -3,7 +3,8 @@
 //   turn:  apply what the ring published ─► work off completions (requests are planned) ─► answer, end waits
 //          ─► is everything that was copied still valid? ─► submit all sends and wait, in one system call
 //
-// It listens on the data addresses only while it is serving; the admin port answers always. A connection is a slot of
+// It listens on the data addresses only while it is serving; the admin port answers always. One that takes another's
+// place (handover.h) has no address of its own until it serves, and then all of the other's. A connection is a slot of
 // a table: its operations carry the slot's number and generation, so that a late completion finds nobody. A slot
 // is free again only when none of its operations is left in the kernel.
 //
@@ -15,6 +16,9 @@
 // needs more than the smallest buffer is ended).
 #pragma once
 
+#include <sys/types.h>
+
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -26,6 +30,7 @@
 #include "base/unique_fd.h"
 #include "replica/buffer.h"
 #include "replica/follower.h"
+#include "replica/handover.h"
 #include "replica/pages.h"
 #include "replica/replica_metrics.h"
 #include "replica/responder.h"
@@ -42,6 +47,8 @@ struct ServerOptions {
   std::optional<std::uint16_t> admin_port;  // of this very replica; 0: the kernel chooses (for tests)
   int stop_fd =
       -1;  // readable: drain and end; readable again: end at once. A signalfd, or a pipe. The caller's.
+  std::string handover_name;  // where a successor asks for the sockets; "": nowhere
+  bool takes_over = false;    // the place of whoever answers there; when nobody does, starts as ever
 };
 
 class Server {
@@ -66,14 +73,32 @@ class Server {
   static constexpr std::size_t kMaxStoredInput = std::size_t{64} << 20;
   static constexpr std::uint64_t kLingerNs = 1'000'000'000;
 
-  enum class Operation : std::uint8_t { kIgnored, kAccept, kReceive, kSend, kWakePoll, kStopPoll };
-  enum class Place : std::uint8_t { kTcp, kUnix, kAdmin };
-  static constexpr std::size_t kPlaces = 3;
+  enum class Operation : std::uint8_t { kIgnored, kAccept, kReceive, kSend, kWakePoll, kStopPoll, kHandover };
 
   struct Listener {
     UniqueFd fd;
     bool is_armed = false;  // an accept is in the kernel
     std::uint32_t generation = 0;
+  };
+
+  // Out of use, but an accept is still in the kernel. When that is back: are the waiting connections still ours?
+  struct ClosingListener {
+    UniqueFd fd;
+    Place place;
+    std::uint32_t generation;
+    bool is_handed_over;
+  };
+
+  // The other side of a handover. Its number is its place in a completion's tag.
+  struct HandoverPeer {
+    explicit HandoverPeer(std::uint32_t its_id) : id(its_id) {}
+    std::uint32_t id;
+    UniqueFd fd;
+    pid_t pid = 0;
+    std::uint32_t generation = 0;
+    bool has_asked = false;
+    bool has_taken = false;
+    std::uint64_t deadline_ns = 0;  // of what was asked
   };
 
   // A slot of the connection table.
@@ -108,10 +133,6 @@ class Server {
   bool must_end() const;
   void on_stop(std::int32_t result);
   void start_draining();
-  void update_listening();
-  Result<void> start_listening();
-  void stop_listening();
-  void arm_accept(Place place);
   void arm_wake_poll();
   void on_wake(const io_uring_cqe& cqe);
   void sweep();
@@ -120,8 +141,33 @@ class Server {
            std::uint64_t{generation & 0xffffff} << 32 | id;
   }
 
-  // server_connections.cc: what happens to one connection.
+  // server_listening.cc: the sockets that listen, and their handover.
+  Listener& listener(Place place) { return listeners_[static_cast<std::size_t>(place)]; }
+  void update_listening();
+  Result<void> open_own();
+  Result<void> start_listening();
+  void stop_listening();
+  void stop_listening_at(Place place, bool is_handed_over);
+  void arm_accept(Place place);
+  void cancel_accept(Place place, std::uint32_t generation);
   void on_accept(const io_uring_cqe& cqe, Place place, std::uint32_t generation);
+  void finish_closing(Place place, std::uint32_t generation);
+  void accept_the_rest(const ClosingListener& closing);
+  Result<void> find_predecessor();
+  void poll_peer(HandoverPeer& peer);
+  void drop_peer(HandoverPeer& peer);
+  void on_handover(std::uint32_t id, std::uint32_t generation);
+  void on_successor(UniqueFd fd);
+  void hear_successor(const HandoverMessage& message);
+  void offer_sockets();
+  void hand_over(const HandoverMessage& message);
+  void hear_predecessor(HandoverMessage& message);
+  void ask_for_sockets();
+  Result<void> adopt(std::vector<PlacedSocket>& sockets);
+  bool is_ours(const PlacedSocket& socket) const;
+
+  // server_connections.cc: what happens to one connection.
+  void take_connection(int fd, Place place);
   void on_receive(const io_uring_cqe& cqe, Connection* connection);
   void on_send(const io_uring_cqe& cqe, Connection* connection);
   void note_accept_failure(int error);
@@ -148,6 +194,9 @@ class Server {
   Responder responder_;
 
   std::array<Listener, kPlaces> listeners_;
+  std::vector<ClosingListener> closing_;
+  HandoverPeer predecessor_{0};
+  HandoverPeer successor_{1};
   std::uint16_t admin_port_ = 0;
   std::uint16_t data_port_ = 0;  // chosen by the kernel the first time, kept when it listens again
   bool is_listening_ = false;
@@ -169,7 +218,9 @@ class Server {
   std::uint64_t stale_serial_ = 0;
   std::uint64_t wake_serial_ = 0;  // of the FIFO that is polled; 0: none
   unsigned stops_ = 0;
+  bool is_draining_ = false;
   unsigned drain_turns_ = 0;
+  std::uint64_t idle_end_ns_ = 0;  // while draining: from then on whoever asks nothing is let go
   std::uint64_t drain_deadline_ns_ = 0;
   std::array<char, 256> wake_bytes_{};
 };

@@ -17,7 +17,6 @@ namespace {
 
 // Behind a wait or a full output a client may send this much more before it is no longer read.
 constexpr std::size_t kInputHighWater = std::size_t{32} << 10;
-constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
 constexpr std::uint64_t kAcceptQuietNs = 10'000'000'000;  // after which another failure is another occasion
 
 constexpr std::string_view kRefusalHead =
@@ -31,24 +30,15 @@ static_assert(kRefusalBody.size() == 176);
 
 }  // namespace
 
-void Server::on_accept(const io_uring_cqe& cqe, Place place, std::uint32_t generation) {
-  Listener& listener = listeners_[static_cast<std::size_t>(place)];
-  if ((cqe.flags & IORING_CQE_F_MORE) == 0 && listener.generation == generation) {
-    listener.is_armed = false;
-    // Out of descriptors or memory: a pause, or this would go round and round.
-    const bool pauses = cqe.res < 0 && cqe.res != -ECONNABORTED && cqe.res != -EINTR && cqe.res != -ECANCELED;
-    next_accept_ns_ = pauses ? now_ns_ + kAcceptPauseNs : now_ns_;
-    if (pauses) note_accept_failure(-cqe.res);
-  }
-  if (cqe.res < 0) return;
-  if (free_slots_.empty() && slots_.size() == options_.config.max_connections) return refuse(cqe.res);
+void Server::take_connection(int fd, Place place) {
+  if (free_slots_.empty() && slots_.size() == options_.config.max_connections) return refuse(fd);
   if (free_slots_.empty()) {
     free_slots_.push_back(static_cast<std::uint32_t>(slots_.size()));
     slots_.push_back(std::make_unique<Connection>(free_slots_.back(), inputs_, outputs_));
   }
   Connection& connection = *slots_[free_slots_.back()];
   free_slots_.pop_back();
-  connection.fd = cqe.res;
+  connection.fd = fd;
   connection.active_ns = now_ns_;
   connection.http.reset(place == Place::kAdmin);
   ++metrics_.connections;
@@ -164,7 +154,7 @@ void Server::update(Connection& connection) {
   if (connection.has_ended) return close(connection);
   if (connection.is_lingering) return;
   if (http.must_close) return linger(connection);
-  if (stops_ > 0 && drain_turns_ > 1 && http.is_quiet()) close(connection);
+  if (is_draining_ && drain_turns_ > 1 && now_ns_ >= idle_end_ns_ && http.is_quiet()) close(connection);
 }
 
 void Server::start_send(Connection& connection) {

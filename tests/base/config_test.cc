@@ -115,6 +115,7 @@ busy_poll = true
 max_connections = 4
 idle_timeout = "2s"
 head_timeout = "3s"
+drain_grace = "4s"
 head_limit = "1KiB"
 max_keys = 5
 response_limit = "1MiB"
@@ -166,6 +167,7 @@ numbers = "string"
   EXPECT_EQ(c.replica.max_connections, 4u);
   EXPECT_EQ(c.replica.idle_timeout, milliseconds(2000));
   EXPECT_EQ(c.replica.head_timeout, milliseconds(3000));
+  EXPECT_EQ(c.replica.drain_grace, milliseconds(4000));
   EXPECT_EQ(c.replica.head_limit_bytes, 1024u);
   EXPECT_EQ(c.replica.max_keys, 5u);
   EXPECT_EQ(c.replica.response_limit_bytes, 1024u * 1024);

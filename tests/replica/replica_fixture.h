@@ -252,21 +252,14 @@ class Client {
 // A replica's server on a thread of its own.
 class RunningServer {
  public:
-  explicit RunningServer(const TestRing& ring, ReplicaConfig config = {}) : stop_(::eventfd(0, EFD_CLOEXEC)) {
-    // Bound and never listening: keeps the port for the server, which shares it.
-    reserved_.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const int on = 1;
-    ::setsockopt(reserved_.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    EXPECT_EQ(::bind(reserved_.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-    ::getsockname(reserved_.get(), reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
-    config.listen.port = port_;
-
-    ServerOptions options;
+  // `options`: where a handover is asked for, and whether it takes one; then config.listen is the other's.
+  explicit RunningServer(const TestRing& ring, ReplicaConfig config = {}, ServerOptions options = {})
+      : stop_(::eventfd(0, EFD_CLOEXEC)) {
+    if (options.takes_over) {
+      port_ = config.listen.port;
+    } else {
+      config.listen.port = port_ = reserve_port();
+    }
     options.ring_directory = ring.directory();
     options.ring_name = ring.name();
     options.config = config;
@@ -318,6 +311,20 @@ class RunningServer {
   }
 
  private:
+  // Bound and never listening: keeps the port for the server, which shares it.
+  std::uint16_t reserve_port() {
+    reserved_.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const int on = 1;
+    ::setsockopt(reserved_.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(::bind(reserved_.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+    ::getsockname(reserved_.get(), reinterpret_cast<sockaddr*>(&address), &size);
+    return ntohs(address.sin_port);
+  }
+
   UniqueFd stop_;
   UniqueFd reserved_;
   std::uint16_t port_ = 0;

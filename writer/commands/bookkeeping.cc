@@ -106,10 +106,19 @@ Result<HistoryId> ensure_schema(Session& session) {
   return id;
 }
 
+std::string hex(const CommandId& id) {
+  std::string text;
+  for (const std::byte b : id)
+    fmt::format_to(std::back_inserter(text), "{:02x}", std::to_integer<unsigned>(b));
+  return text;
+}
+
+// As hexadecimal digits: bytes would go ahead of the statement as long data, in a packet of their own that wakes the
+// server once more for each command.
 DatabaseStatus write_marker(Session& session, const CommandId& id) {
-  const SqlValue value = bytes_value(id);
+  const SqlValue value = SqlValue::of_text(hex(id));
   std::uint64_t found = 0;
-  return session.execute("INSERT INTO `ringside`.`commands` (`id`) VALUES (?)", {&value, 1}, found);
+  return session.execute("INSERT INTO `ringside`.`commands` (`id`) VALUES (UNHEX(?))", {&value, 1}, found);
 }
 
 DatabaseStatus find_marker(Session& session, const CommandId& id, bool& found) {

@@ -17,6 +17,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -35,6 +36,9 @@ using HistoryId = std::array<std::byte, 16>;
 // Creates what is missing (nothing is written when all is there) and reads the history's id. Safe on several
 // hosts at once. Connects the session.
 Result<HistoryId> ensure_schema(Session& session);
+
+// The id as UNHEX() takes it.
+std::string hex(const CommandId& id);
 
 // Writes the marker row of a command into the session's transaction.
 [[nodiscard]] DatabaseStatus write_marker(Session& session, const CommandId& id);

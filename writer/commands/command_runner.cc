@@ -114,13 +114,6 @@ Finished refused(Answer answer) {
   return finished;
 }
 
-std::string hex(const CommandId& id) {
-  std::string text;
-  for (const std::byte b : id)
-    fmt::format_to(std::back_inserter(text), "{:02x}", std::to_integer<unsigned>(b));
-  return text;
-}
-
 Answer outcome_unknown(const CommandId& id) {
   const std::string text = hex(id);
   return make_problem(
