@@ -15,6 +15,7 @@
 namespace ringside::writer::binlog {
 namespace {
 
+using namespace std::string_literals;
 using namespace std::string_view_literals;
 
 std::string event_of(std::uint8_t type, std::string_view body, std::uint16_t flags = 0,
@@ -152,6 +153,27 @@ TEST_F(Events, AMariadbGtidHasItsParts) {
   EXPECT_EQ(grouped.commit_id, 9u);
   EXPECT_TRUE(grouped.is_alter_start());
   EXPECT_TRUE(is_corrupt(event_of(162, "\x2a\0\0\0\0\0\0\0\0\0\0\0\x42\x09\0\0"sv)));
+}
+
+TEST_F(Events, AMysqlGtidSaysWhenItsTransactionWasCommittedFirst) {
+  const std::string head = "\x01"s + std::string(16, 'u') + "\x2a\0\0\0\0\0\0\0"s;
+  const std::string clocks = "\x02"s + std::string(16, '\1');
+  const auto bare = get<MysqlGtid>(event_of(33, head));
+  EXPECT_EQ(bare.number, 42u);
+  EXPECT_EQ(bare.commit_time_us, 0u);
+  EXPECT_EQ(get<MysqlGtid>(event_of(33, head + clocks + "\x10\0\0\0\0\0\0"s)).commit_time_us, 16u);
+  const auto replicated = get<MysqlGtid>(event_of(33, head + clocks + "\x10\0\0\0\0\0\x80\x07\0\0\0\0\0\0"s));
+  EXPECT_EQ(replicated.commit_time_us, 7u);
+  EXPECT_TRUE(is_corrupt(event_of(33, head + clocks + "\x10\0\0\0\0\0\x80\x07"s)));
+  // Tagged: flags 0, uuid, number 1, tag "t", then clocks, the time here (16) and at the first server (7).
+  const std::string tagged = "\x02\0\0\0\0\x02"s + std::string(16, '\2') + "\x04\x04\x06\x02t"s;
+  EXPECT_EQ(get<MysqlGtid>(event_of(42, tagged + "\x08\x04\x0a\x04\x0c\x20\x10\x02"s)).commit_time_us, 16u);
+  EXPECT_EQ(get<MysqlGtid>(event_of(42, tagged + "\x08\x04\x0a\x04\x0c\x20\x0e\x0e\x10\x02"s)).commit_time_us,
+            7u);
+  const auto untimed = get<MysqlGtid>(event_of(42, tagged));
+  EXPECT_EQ(untimed.tag, "t");
+  EXPECT_EQ(untimed.number, 1u);
+  EXPECT_EQ(untimed.commit_time_us, 0u);
 }
 
 TEST_F(Events, AGtidListIsReadEntryByEntry) {

@@ -69,11 +69,16 @@ class Replay {
   std::vector<std::string> unsupported;  // events
   std::vector<std::string> statements;
   std::vector<std::string> gtids;
+  std::vector<std::int64_t> gtid_times;  // MySQL: seconds from a transaction's begin to its commit
   std::size_t row_events = 0;
 
  private:
   void take(const Event& event) {
     types[event_type_name(event.header.type)]++;
+    if (const auto* gtid = std::get_if<MysqlGtid>(&event.body)) {
+      gtid_times.push_back(static_cast<std::int64_t>(gtid->commit_time_us / 1'000'000) -
+                           std::int64_t{event.header.timestamp});
+    }
     std::visit([this](const auto& body) { on(body); }, event.body);
   }
 
@@ -313,6 +318,17 @@ TEST(RecordedMysql, PartitionsAndTagsAreFollowed) {
   EXPECT_EQ(replay.rows("parted"), (std::vector<std::string>{"10\t\"packed\"", "5\t\"a\"", "6\t\"b\"",
                                                              "7\t\"c\"", "9\t\"tagged\""}));
   EXPECT_EQ(std::count(replay.gtids.begin(), replay.gtids.end(), "tagged:1"), 1);
+}
+
+TEST(RecordedMysql, EveryGtidSaysWhenItWasCommitted) {
+  for (const char* name : {"mysql/strange", "mysql/statements"}) {
+    const Replay replay(name);
+    ASSERT_EQ(replay.gtid_times.size(), replay.gtids.size());
+    for (const std::int64_t seconds : replay.gtid_times) {
+      EXPECT_GE(seconds, 0) << name;
+      EXPECT_LE(seconds, 60) << name;  // as recorded
+    }
+  }
 }
 
 TEST(RecordedMysql, EveryTransactionHasTheNextGtid) {

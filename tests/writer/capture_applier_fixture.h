@@ -29,15 +29,18 @@ class ApplierFixture : public ::testing::Test {
     begin_stream();
   }
 
+  virtual shm::Commit first_commit() {
+    shm::Commit commit;
+    commit.gtid = "0-1-10";
+    return commit;
+  }
   void open(const std::vector<std::string>& tables) {
     ASSERT_TRUE(writer_.open());
     writer_->describe("history", "shop");
     for (const std::string& name : tables.empty() ? std::vector<std::string>{"items", "notes"} : tables) {
       ASSERT_TRUE(writer_->switch_to(writer_->new_table(shm::items_table(name))));
     }
-    shm::Commit commit;
-    commit.gtid = "0-1-10";
-    ASSERT_TRUE(writer_->commit(Version(10), commit));
+    ASSERT_TRUE(writer_->commit(Version(10), first_commit()));
     ASSERT_TRUE(writer_.activate());
     make_applier();
   }

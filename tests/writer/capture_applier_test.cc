@@ -259,6 +259,12 @@ TEST_F(CaptureApplier, TheChecksumOfASnapshotsTransactionIsLearnt) {
   EXPECT_THAT(lines("items"), ElementsAre("2\t\"two\""));
 }
 
+TEST_F(CaptureApplier, AMysqlSourceCannotGoOnFromIt) {
+  const testing::MysqlEventMaker mysql;
+  EXPECT_EQ(apply(mysql.gtid(11)), Outcome::kLostHistory);
+  EXPECT_THAT(applier_->reason(), HasSubstr("another server"));
+}
+
 TEST_F(CaptureApplier, AnotherDomainIsNamed) {
   EXPECT_EQ(apply(make_.gtid(11, 0, 7)), Outcome::kLostHistory);
   EXPECT_THAT(applier_->reason(), HasSubstr("7-1-11 in domain 7, but domain 0"));
@@ -360,6 +366,24 @@ shm::Table table_from(const Recording& recording, const std::string& name, const
   return table;
 }
 
+// Of a MySQL server's recording; else empty.
+std::string uuid_of(const Recording& recording) {
+  binlog::EventDecoder decoder;
+  for (const Bytes bytes : recording.events) {
+    const auto event = decoder.decode(bytes);
+    if (!event) continue;
+    if (const auto* gtid = std::get_if<binlog::MysqlGtid>(&event->body)) {
+      shm::MysqlGtidSet::Source source;
+      for (std::size_t i = 0; i < source.uuid.size(); ++i) {
+        source.uuid[i] = std::to_integer<std::uint8_t>(gtid->uuid[i]);
+      }
+      const std::string text = to_string(source, 1);
+      return text.substr(0, text.find(':'));
+    }
+  }
+  return {};
+}
+
 class CaptureRecorded : public CaptureApplier, public ::testing::WithParamInterface<const char*> {
  protected:
   void SetUp() override {}
@@ -382,8 +406,15 @@ TEST_P(CaptureRecorded, RowsReachTheRingAsSelectShowedThem) {
   writer_.options().ring.segment_bytes = 65536;
   ASSERT_TRUE(writer_.open());
   writer_->describe("history", "shop");
+  // What the server executed before its recording began.
+  std::string before;
   shm::Commit commit;
   commit.gtid = "0-1-1";
+  if (const std::string uuid = uuid_of(recording); !uuid.empty()) {
+    before = uuid + ":1";
+    commit.gtid = {};
+    commit.executed = before;
+  }
   ASSERT_TRUE(writer_->commit(Version(1), commit));
   ASSERT_TRUE(writer_.activate());
   make_applier();
@@ -393,6 +424,10 @@ TEST_P(CaptureRecorded, RowsReachTheRingAsSelectShowedThem) {
     if (applier_->is_inside_transaction() || !applier_->has_reloads()) continue;
     PendingSwitch created;
     created.at = applier_->newest();
+    if (writer_->executed().is_mysql()) {
+      ASSERT_EQ(applier_->flush(), Outcome::kGoOn);
+      created.position = writer_->executed().text();
+    }
     for (const std::string& name : applier_->take_reloads().names) {
       if (recording.shapes.contains(name) && writer_->live_table(name) == nullptr) {
         created.live.push_back(writer_->new_table(table_from(recording, name, maps.at(name))));
@@ -412,6 +447,8 @@ TEST_P(CaptureRecorded, RowsReachTheRingAsSelectShowedThem) {
 
 INSTANTIATE_TEST_SUITE_P(Mariadb, CaptureRecorded,
                          ::testing::Values("mariadb/types", "mariadb/texts", "mariadb/compressed"));
+
+INSTANTIATE_TEST_SUITE_P(Mysql, CaptureRecorded, ::testing::Values("mysql/types", "mysql/texts"));
 
 }  // namespace
 }  // namespace ringside::writer

@@ -1,4 +1,4 @@
-// Binlog events made by hand, as MariaDB writes them without checksums: for what no recording has.
+// Binlog events made by hand, as MariaDB and MySQL write them without checksums: for what no recording has.
 //
 // The tables are all like items: (id BIGINT UNSIGNED primary key, name VARCHAR(100) utf8mb4_bin).
 //
@@ -154,12 +154,13 @@ class EventMaker {
     return {gtid(sequence, 1), query(sql)};
   }
 
- private:
+ protected:
   std::string rows_event(std::uint8_t type, std::uint64_t table_id, const std::vector<Row>& rows) const {
     std::string body;
     put_le(body, table_id, 6);
     put_le<std::uint16_t>(body, 1);
-    body += type == 24 ? "\x02\x03\x03" : "\x02\x03";
+    if (type >= 30) put_le<std::uint16_t>(body, 2);  // MySQL's: extra data, of no bytes but its length's
+    body += type == 24 || type == 31 ? "\x02\x03\x03" : "\x02\x03";
     for (const auto& [id, name] : rows) {
       body.push_back('\0');
       put_le(body, id);
@@ -168,6 +169,93 @@ class EventMaker {
       body += name;
     }
     return event(type, body);
+  }
+};
+
+// As MySQL 9.7 writes them: GTIDs with UUID and perhaps a tag, BEGIN behind them, rows with room for extra data.
+class MysqlEventMaker : public EventMaker {
+ public:
+  // "…-000000000001": the last digit tells servers apart.
+  std::uint8_t uuid_end = 1;
+  std::string tag;
+  std::uint64_t commit_time_us = 1'767'000'000'654'321;
+
+  std::string uuid() const { return "3e11fa47-71ca-11e1-9e33-00000000000" + std::to_string(uuid_end); }
+  std::string name(std::uint64_t number) const {
+    return uuid() + ":" + (tag.empty() ? tag : tag + ":") + std::to_string(number);
+  }
+
+  std::string format() const {
+    std::string body;
+    put_le<std::uint16_t>(body, 4);
+    std::string version = "9.7.4";
+    version.resize(50);
+    body += version;
+    put_le<std::uint32_t>(body, timestamp);
+    body.push_back(19);
+    body.append(42, '\0');
+    body.push_back(0);  // no checksums
+    body.append(4, '\0');
+    return event(15, body);
+  }
+  std::string gtid(std::uint64_t number) const {
+    std::string id("\x3e\x11\xfa\x47\x71\xca\x11\xe1\x9e\x33\0\0\0\0\0", 15);
+    id.push_back(static_cast<char>(uuid_end));
+    std::string body;
+    if (tag.empty()) {
+      body.push_back('\0');
+      body += id;
+      put_le(body, number);
+      body.push_back(2);
+      body.append(16, '\0');
+      put_le(body, commit_time_us, 7);
+      return event(33, body);
+    }
+    // Fields of the serialisation library: number, value; small values are doubled.
+    body += std::string("\2\0\0\0\0\2", 6);
+    for (const char c : id) put_varlen(body, static_cast<std::uint8_t>(c));
+    body.push_back(4);
+    put_varlen(body, 2 * number);  // a signed one
+    body.push_back(6);
+    put_varlen(body, tag.size());
+    return event(42, body + tag);
+  }
+  std::string begin() const { return query("BEGIN"); }
+  std::string xid_start(std::string_view xid) const { return query("XA START " + xa_name(xid)); }
+  std::string xa_end(std::string_view xid) const { return query("XA END " + xa_name(xid)); }
+  static std::string xa_name(std::string_view xid) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    std::string hex;
+    for (const char c : xid) {
+      hex.push_back(kDigits[static_cast<unsigned char>(c) >> 4]);
+      hex.push_back(kDigits[static_cast<unsigned char>(c) & 15]);
+    }
+    return "X'" + hex + "',X'',1";
+  }
+  std::string write(std::uint64_t table_id, const std::vector<Row>& rows) const {
+    return rows_event(30, table_id, rows);
+  }
+  std::string update(std::uint64_t table_id, const std::vector<Row>& rows) const {
+    return rows_event(31, table_id, rows);
+  }
+  std::string erase(std::uint64_t table_id, const std::vector<Row>& rows) const {
+    return rows_event(32, table_id, rows);
+  }
+  std::vector<std::string> insertion(std::uint64_t number, std::string_view table,
+                                     const std::vector<Row>& rows) const {
+    return {gtid(number), begin(), map(100, table), write(100, rows), xid()};
+  }
+  std::vector<std::string> ddl(std::uint64_t number, std::string_view sql) const {
+    return {gtid(number), query(sql)};
+  }
+
+ private:
+  static void put_varlen(std::string& out, std::uint64_t value) {
+    if (value < 128) {
+      out.push_back(static_cast<char>(value << 1));
+    } else {  // two bytes: as many as 14 bits take
+      put_le<std::uint16_t>(out, static_cast<std::uint16_t>(value << 2 | 1));
+    }
   }
 };
 

@@ -50,6 +50,7 @@ class CaptureMirror {
     refused_at.clear();
     version = 0;
     gtid.clear();
+    executed_ = {};
   }
 
   // The rows served under that name; nullptr when there are none to serve.
@@ -80,7 +81,7 @@ class CaptureMirror {
   std::map<std::string, std::uint32_t> live;
   std::map<std::string, std::string> quarantined;
   std::uint64_t version = 0;
-  std::string gtid;
+  std::string gtid;                                              // of all that was executed
   std::vector<std::uint64_t> versions;                           // of every commit since the attach
   std::map<std::uint64_t, std::vector<std::string>> refused_at;  // names by version
   int superseded = 0;
@@ -122,7 +123,8 @@ class CaptureMirror {
         if ((header.flags & shm::kLoadBatch) != 0) return;
         EXPECT_GE(header.version.value(), version);
         version = header.version.value();
-        gtid = commit.gtid;
+        EXPECT_TRUE(executed_.add(commit.executed) && executed_.add(commit.gtid)) << commit.gtid;
+        gtid = executed_.text();
         versions.push_back(version);
         if (on_commit) on_commit(*this);
         return;
@@ -150,6 +152,7 @@ class CaptureMirror {
   std::string name_;
   std::unique_ptr<shm::RingReader> reader_;
   std::map<std::uint32_t, Rows> rows_;
+  shm::ExecutedGtids executed_;
 };
 
 }  // namespace ringside::writer::testing

@@ -110,7 +110,28 @@ std::int64_t read_signed_varlen(ByteReader& reader) {
   return (value & 1) != 0 ? -magnitude - 1 : magnitude;
 }
 
-// Fields come in ascending order of their numbers; those behind the tag do not matter here.
+// The rest of a tagged GTID, from the field behind its tag on. Fields that say what can be had elsewhere are left out by
+// the server, and none of these must be understood: what is not as expected is not read.
+std::uint64_t tagged_commit_time(ByteReader& reader) {
+  constexpr std::uint64_t kLastCommitted = 4;
+  constexpr std::uint64_t kSequenceNumber = 5;
+  constexpr std::uint64_t kImmediateCommitTime = 6;
+  constexpr std::uint64_t kOriginalCommitTime = 7;  // only where it is another than the one before
+  std::uint64_t time_us = 0;
+  while (reader.ok() && !reader.empty()) {
+    const std::uint64_t id = read_varlen(reader);
+    if (id < kLastCommitted || id > kOriginalCommitTime) break;
+    if (id == kLastCommitted || id == kSequenceNumber) {
+      read_signed_varlen(reader);
+      continue;
+    }
+    const std::uint64_t value = read_varlen(reader);
+    if (reader.ok() && (id == kImmediateCommitTime || id == kOriginalCommitTime)) time_us = value;
+  }
+  return time_us;
+}
+
+// Fields come in ascending order of their numbers.
 Result<EventBody> decode_tagged_gtid(Bytes body) {
   constexpr std::uint64_t kKnownVersion = 1;
   constexpr std::uint64_t kMaxTag = 32;
@@ -140,8 +161,9 @@ Result<EventBody> decode_tagged_gtid(Bytes body) {
       gtid.tag = reader.text(static_cast<std::size_t>(size));
     }
   }
-  if (!has_number) return cut_short(kGtidTagged, body.size());
-  return checked(reader, kGtidTagged, body.size(), gtid);
+  if (!has_number || !reader.ok()) return cut_short(kGtidTagged, body.size());
+  gtid.commit_time_us = tagged_commit_time(reader);
+  return EventBody(gtid);
 }
 
 // --- the simple ones ---------------------------------------------------------------------------------------------
@@ -156,6 +178,15 @@ Result<EventBody> decode_gtid(Bytes body) {
   if (gtid.number == 0 ||
       gtid.number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
     return cut_short(kGtid, body.size());
+  }
+  // Logical clocks, then the time of commit here; its top bit says that the time at the first server follows.
+  constexpr std::size_t kLogicalClockBytes = 1 + 8 + 8;
+  constexpr std::size_t kTimeBytes = 7;
+  constexpr std::uint64_t kIsElsewhere = std::uint64_t{1} << 55;
+  if (reader.remaining() >= kLogicalClockBytes + kTimeBytes) {
+    reader.skip(kLogicalClockBytes);
+    gtid.commit_time_us = reader.uint_le(kTimeBytes);
+    if ((gtid.commit_time_us & kIsElsewhere) != 0) gtid.commit_time_us = reader.uint_le(kTimeBytes);
   }
   return checked(reader, kGtid, body.size(), gtid);
 }

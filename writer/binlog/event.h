@@ -104,6 +104,8 @@ struct MysqlGtid {
   std::string_view tag;  // empty for type 33
   std::uint64_t number = 0;
   std::uint8_t flags = 0;
+  // Since 1970, by the clock of the server where it was committed first; 0: the event does not say.
+  std::uint64_t commit_time_us = 0;
 
   // 1 for DDL, XA COMMIT and DML in statement form; a transaction of rows alone has 0.
   bool may_have_statements() const { return (flags & 0x01) != 0; }

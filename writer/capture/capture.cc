@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/ring_files.h"
+#include "writer/capture/resume_point.h"
 #include "writer/source/checks.h"
 #include "writer/source/schema.h"
 #include "writer/source/source_clock.h"
@@ -24,6 +25,8 @@ constexpr std::uint64_t kLastRetryNs = 5'000'000'000;
 constexpr std::uint64_t kRoomRetryNs = 200'000'000;
 constexpr std::uint64_t kFullRetryNs = 30'000'000'000;  // at most, of what did not fit
 constexpr std::uint64_t kFullRetryShare = 10;  // of the time that it took: a snapshot in vain is dear
+constexpr std::uint64_t kInFlightNs = 5'000'000'000;
+constexpr std::uint64_t kInFlightRetryNs = 20'000'000;
 constexpr std::uint64_t kPutOffNs = 2'000'000;  // versions without changes are put off no longer under load
 
 shm::PublisherOptions publisher_options(const Config& config) {
@@ -163,8 +166,8 @@ Result<void> Capture::open_ring() {
     return {};
   }
   publisher_ = std::move(opened);
-  log_info("continuing the ring", {{"version", publisher_->last_commit().version.value()},
-                                   {"gtid", publisher_->last_commit().gtid}});
+  log_info("continuing the ring",
+           {{"version", publisher_->last_commit().version.value()}, {"gtid", publisher_->executed().text()}});
   history_ = publisher_->catalogue().history;
   is_schema_unseen_ = true;
   may_guess_position_ = true;
@@ -200,6 +203,10 @@ Result<void> Capture::look_at_source() {
   }
   has_warned_ = true;
   RINGSIDE_ASSIGN(source_clock_, measure_source_clock(*connection));
+  if (connection->server().flavour == Flavour::kMySql) {
+    RINGSIDE_ASSIGN(const SqlRow row, connection->query_row("SELECT @@GLOBAL.server_uuid"));
+    server_uuid_ = row[0].value_or("");
+  }
   if (new_epoch_reason_.empty()) RINGSIDE_TRY(compare_history(*connection));
   if (new_epoch_reason_.empty() && is_schema_unseen_) RINGSIDE_TRY(compare_schema(*connection));
   return {};
@@ -229,21 +236,37 @@ Result<void> Capture::compare_history(Connection& connection) {
     return {};
   }
   // A server that has gone back and now says nothing would let the stream wait for ever.
-  const shm::LastCommit& last = publisher_->last_commit();
-  const Result<MariaDbGtid> ours = parse_mariadb_gtid(last.gtid);
-  if (!ours) return Error{ErrorKind::kCorrupt, "the ring's last GTID is none: " + ours.error().message};
+  return connection.server().flavour == Flavour::kMySql ? compare_mysql(connection)
+                                                        : compare_mariadb(connection);
+}
+
+Result<void> Capture::compare_mariadb(Connection& connection) {
   RINGSIDE_ASSIGN(const SqlRow row, connection.query_row("SELECT @@GLOBAL.gtid_binlog_pos"));
-  RINGSIDE_ASSIGN(const std::vector<MariaDbGtid> position, parse_mariadb_gtid_list(row[0].value_or("")));
-  const bool has_it = std::any_of(position.begin(), position.end(), [&](const MariaDbGtid& gtid) {
-    return gtid.domain == ours->domain && gtid.sequence >= ours->sequence;
-  });
-  if (!has_it) {
-    start_over(fmt::format("the source is at '{}' and the ring at {}: the source has lost transactions "
-                           "(restored from a copy?)",
-                           row[0].value_or(""), last.gtid),
-               true);
-  }
+  RINGSIDE_ASSIGN(std::string lost, lost_by_mariadb(publisher_->last_commit().gtid, row[0].value_or("")));
+  if (!lost.empty()) start_over(std::move(lost), true);
   return {};
+}
+
+// The binlog shows a transaction before the server counts it as executed: what seems to be missing may be on its way.
+Result<void> Capture::compare_mysql(Connection& connection) {
+  const std::uint64_t end = monotonic_ns() + kInFlightNs;
+  for (;;) {
+    RINGSIDE_ASSIGN(const SqlRow row,
+                    connection.query_row("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged"));
+    RINGSIDE_ASSIGN(MysqlDifference difference,
+                    compare_with_mysql(publisher_->executed(), row[0].value_or(""), row[1].value_or("")));
+    const bool may_come = !difference.lost.empty() && difference.purged.empty();
+    if (may_come && monotonic_ns() < end && !stopping()) {
+      wait(kInFlightRetryNs);
+      continue;
+    }
+    if (!difference.lost.empty()) {
+      start_over(std::move(difference.lost), true);
+    } else if (!difference.purged.empty()) {
+      start_over(std::move(difference.purged), false);
+    }
+    return {};
+  }
 }
 
 // What was changed while no writer was there, or behind the binlog's back, or by our own configuration.
@@ -272,17 +295,11 @@ Result<void> Capture::compare_schema(Connection& connection) {
 // -------------------------------------------------------------------------------------------------- the stream
 
 Result<void> Capture::open_stream() {
-  shm::LastCommit last = publisher_->last_commit();
   StreamOptions options;
-  options.position = last.gtid_before.empty() ? last.gtid : last.gtid_before;
-  is_position_guessed_ = false;
-  if (last.gtid_before.empty()) {
-    RINGSIDE_ASSIGN(MariaDbGtid gtid, parse_mariadb_gtid(last.gtid));
-    is_position_guessed_ = may_guess_position_ && gtid.sequence > 1;
-    --gtid.sequence;
-    if (is_position_guessed_) options.position = to_string(gtid);
-    if (!is_position_guessed_) last.events_checksum = 0;  // it does not come again
-  }
+  RINGSIDE_ASSIGN(ResumePoint point, resume_point(publisher_->last_commit(), publisher_->executed(),
+                                                  may_guess_position_, server_uuid_));
+  is_position_guessed_ = point.is_guessed;
+  options.position = std::move(point.position);
   options.heartbeat = config_.writer.heartbeat;
   options.watchdog = config_.writer.watchdog;
   options.interrupter = &interrupter_;
@@ -292,7 +309,7 @@ Result<void> Capture::open_stream() {
   options.server_id = static_cast<std::uint32_t>(publisher_->ring().server_id());
   publisher_->ring().set_source_clock(source_clock_);
   RINGSIDE_ASSIGN(stream_, BinlogStream::open(config_.mysql, options));
-  applier_->expect(last);
+  applier_->expect(point.expected);
   set_state(held_back_reason_.empty() ? shm::CaptureState::kStreaming : shm::CaptureState::kFull,
             held_back_reason_);
   log_info("following the binlog", {{"from", options.position}});
@@ -477,7 +494,7 @@ void Capture::tick() {
   const std::lock_guard lock(status_mutex_);
   status_.epoch = ring.epoch();
   status_.version = publisher_->last_commit().version;
-  status_.gtid = publisher_->last_commit().gtid;
+  status_.gtid = publisher_->executed().text();
   status_.source_alive_ns = alive_ns_;
   status_.source_clock = source_clock_;
   status_.readers_evicted += evicted;

@@ -102,7 +102,6 @@ class Capture {
   // What a load has brought.
   struct Loaded {
     PendingSwitch change;
-    std::string position;            // GTID of change.at
     std::set<std::string> existing;  // names of all chosen tables that the source has
     std::set<std::string> again;     // changed while they were read
     std::string reading;             // the table at hand, for errors
@@ -114,6 +113,8 @@ class Capture {
   Result<void> connect_once();
   Result<void> look_at_source();
   Result<void> compare_history(Connection& connection);
+  Result<void> compare_mariadb(Connection& connection);
+  Result<void> compare_mysql(Connection& connection);
   Result<void> compare_schema(Connection& connection);
   Result<void> open_stream();
   Result<Next> follow();
@@ -156,6 +157,7 @@ class Capture {
   std::unique_ptr<EventApplier> applier_;      // over publisher_
   std::unique_ptr<BinlogStream> stream_;
   std::string history_;           // of publisher_
+  std::string server_uuid_;       // MySQL: of the source as last looked at
   std::string new_epoch_reason_;  // not empty: the next connection loads a new epoch
   bool history_was_lost_ = false;
   bool has_warned_ = false;

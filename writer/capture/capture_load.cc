@@ -39,7 +39,8 @@ Result<void> Capture::load_new_epoch() {
     RINGSIDE_TRY(fresh->quarantine(name, reason));
   }
   shm::Commit commit;
-  commit.gtid = loaded.position;
+  const bool is_mysql = loaded.change.position.find(':') != std::string::npos;
+  (is_mysql ? commit.executed : commit.gtid) = loaded.change.position;
   RINGSIDE_TRY(fresh->commit(loaded.change.at, commit));
   if (const Result<void> activated = fresh->activate(publisher_.get()); !activated) {
     drop_publisher();  // which of the two is in force is for open_ring() to find out
@@ -118,7 +119,7 @@ Result<void> Capture::load(shm::Publisher& target, const Reloads& wanted, Versio
     loaded = Loaded{};
     RINGSIDE_ASSIGN(const std::unique_ptr<Snapshot> snapshot, open_snapshot(at_least, wanted));
     loaded.change.at = snapshot->version();
-    loaded.position = snapshot->position();
+    loaded.change.position = snapshot->position();
     for (const shm::Table& table : snapshot->tables()) loaded.existing.insert(table.name);
     const Result<void> filled = load_tables(*snapshot, target, wanted, unreadable, loaded);
     if (filled) return {};

@@ -4,6 +4,9 @@
 //   GTID ──► TABLE_MAP, rows … ──► XID / COMMIT ──► one commit of the publisher at the GTID's version
 //   GTID ──► QUERY (DDL)       ──► the tables it names are refused from this version on; take_reloads() has them
 //
+// The version is MariaDB's sequence number, or how many transactions MySQL's executed set has with this one. MySQL puts a
+// BEGIN (or XA START) behind the GTID where an end will follow; any other statement there is all of its transaction.
+//
 // Every GTID becomes a version, also those that touch no mirrored table; several of these in a row are published as one
 // (flush()). Resuming, the stream begins at or before the last transaction that the ring holds: everything up to it is
 // passed over, and it must be the very same (expect()). The checksum by which that is told covers what was done to which
@@ -28,6 +31,7 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "shm/gtid.h"
 #include "shm/key.h"
 #include "shm/publisher.h"
 #include "shm/record.h"
@@ -35,7 +39,6 @@
 #include "writer/binlog/payload.h"
 #include "writer/binlog/rows.h"
 #include "writer/binlog/table_map.h"
-#include "writer/source/gtid.h"
 #include "writer/sql_tokens.h"
 
 namespace ringside::writer {
@@ -43,6 +46,8 @@ namespace ringside::writer {
 // What a load prepared beside the stream changes, at the version up to which it has read.
 struct PendingSwitch {
   Version at;
+  std::string
+      position;  // its GTIDs, as a Snapshot has them; MySQL: the set that must have been executed then
   std::vector<TableId> live;
   std::vector<std::pair<std::string, std::string>> quarantined;  // name, reason
   std::vector<std::string> dropped;
@@ -85,18 +90,18 @@ class EventApplier {
 
   EventApplier(shm::Publisher& publisher, Options options);
 
-  // The stream begins anew, at or before this transaction: pass over all up to it, and compare it. With an empty GTID
-  // nothing is compared; an unknown checksum is learnt when the transaction comes again.
+  // The stream begins anew, at or before this transaction: pass over all up to it (MySQL: all that the ring has), and
+  // compare it. With an empty GTID nothing is compared; an unknown checksum is learnt when the transaction comes again.
   void expect(const shm::LastCommit& last);
 
   Outcome apply(Bytes event);
   // When the event that comes next was received, CLOCK_MONOTONIC: commits carry that of the event that ended them.
   void note_received(std::uint64_t now_ns) { received_ns_ = now_ns; }
   // After kRingFull: the same again.
-  Outcome commit_again() { return gtid_ ? commit() : settle(); }
+  Outcome commit_again() { return is_inside_ ? commit() : settle(); }
   // Publishes versions that were put off. To be called when no further event is waiting, and now and then.
-  Outcome flush() { return gtid_ ? Outcome::kGoOn : settle(); }
-  bool is_inside_transaction() const { return gtid_.has_value(); }
+  Outcome flush() { return is_inside_ ? Outcome::kGoOn : settle(); }
+  bool is_inside_transaction() const { return is_inside_; }
   // The ring's last transaction has not come again yet.
   bool is_expecting() const { return expected_.has_value() && expected_->events_checksum != 0; }
   bool has_put_off() const { return put_off_.has_value(); }
@@ -138,11 +143,14 @@ class EventApplier {
   Outcome dispatch(const binlog::Event& event);
   Outcome on_payload(const binlog::TransactionPayload& payload);
   Outcome begin(const binlog::MariadbGtid& gtid, const binlog::EventHeader& header);
+  Outcome begin(const binlog::MysqlGtid& gtid, const binlog::EventHeader& header);
+  Outcome begin_with(std::string gtid, std::uint64_t commit_time_us);
   Outcome end();
   Outcome pass_over();
   Outcome commit();
   Outcome settle();
   Outcome commit_at_last(std::uint64_t checksum);
+  bool is_at_pending() const;
   Result<void> add_pending();
   void pending_is_done();
   void add_to_checksum(Bytes bytes);
@@ -150,6 +158,8 @@ class EventApplier {
   std::uint64_t checksum() const { return checksum_ | std::uint64_t{1} << 32; }
   Outcome commit_failed(const Error& error);
   Outcome fail(Outcome outcome, std::string reason);
+  Outcome fail_expected();
+  Outcome fail_other_server();
   void reset_transaction();
   void tables_changed();
 
@@ -185,11 +195,15 @@ class EventApplier {
   shm::KeyBuffer key_;
 
   // The transaction that is being received.
-  std::optional<MariaDbGtid> gtid_;
-  std::string gtid_text_;
-  std::string xa_key_;  // of an XA transaction
-  bool is_standalone_ = false;
+  bool is_inside_ = false;
+  std::string gtid_;
+  Version version_;              // unless it is passed over
+  shm::MysqlGtidSet own_;        // MySQL: of this one GTID
+  std::string xa_key_;           // of an XA transaction
+  bool is_standalone_ = false;   // it ends with its one event
+  bool shows_by_query_ = false;  // MySQL: its first statement will tell whether it is
   bool is_passed_over_ = false;  // the ring has it already
+  bool is_last_ = false;         // and it is the one that is expected
   std::uint32_t checksum_ = 0;
   std::string summed_;  // what the bytes added last were of
   std::uint64_t commit_time_us_ = 0;
@@ -201,11 +215,15 @@ class EventApplier {
   std::optional<std::pair<Version, std::string>> put_off_;
   std::uint64_t put_off_checksum_ = 0;
   std::uint64_t put_off_received_ns_ = 0;
+  shm::MysqlGtidSet put_off_set_;  // MySQL: all of them
+  std::string put_off_text_;
 
   std::optional<std::uint32_t> domain_;  // the one that is followed
   std::optional<shm::LastCommit> expected_;
   std::uint64_t learnt_checksum_ = 0;  // of the ring's last transaction, to be written down; 0: none
+  std::string learnt_gtid_;            // its own
   std::optional<PendingSwitch> pending_;
+  shm::MysqlGtidSet pending_set_;   // MySQL: its position
   bool is_pending_added_ = false;   // to the publisher's transaction
   std::vector<TableId> abandoned_;  // loaded for nothing; taken back after the transaction
   Reloads reloads_;

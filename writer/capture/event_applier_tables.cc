@@ -58,17 +58,40 @@ std::string_view name_of(binlog::RowsOperation operation) {
   return "rows";
 }
 
+// MySQL names an XA transaction by X'<hex>',X'<hex>',<format> in the statement that decides it, and by the same three in
+// the event that prepares it.
+std::string xa_key_of(std::string_view statement) {
+  const std::size_t at = statement.find_first_of("xX", statement.find_first_of(" ", statement.find(' ') + 1));
+  return at == std::string_view::npos ? std::string() : lowered(statement.substr(at));
+}
+
+std::string xa_key_of(const binlog::XaPrepare& prepare) {
+  const auto hex = [](std::string_view bytes) {
+    std::string text;
+    for (const char c : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(c));
+    return text;
+  };
+  return fmt::format("x'{}',x'{}',{}", hex(prepare.gtrid), hex(prepare.bqual), prepare.format);
+}
+
 }  // namespace
 
 // ---------------------------------------------------------------------------------------------------- statements
 
 EventApplier::Outcome EventApplier::on_query(const binlog::Query& query, const binlog::EventHeader& header) {
   const Statement statement = classify(query.sql, {query.schema, query.sql_mode, query.client_collation});
-  if (!gtid_) {
+  if (!is_inside_) {
     if (statement.kind == StatementKind::kHarmless || statement.kind == StatementKind::kRollback)
       return Outcome::kGoOn;
     return fail(Outcome::kFailed, fmt::format("the source sent a statement outside of a transaction: {}",
                                               query.sql.substr(0, 200)));
+  }
+  if (shows_by_query_) {
+    is_standalone_ = statement.kind != StatementKind::kBegin && statement.kind != StatementKind::kXaStart;
+    shows_by_query_ = false;
+    const bool decides_xa =
+        statement.kind == StatementKind::kXaCommit || statement.kind == StatementKind::kXaRollback;
+    if (decides_xa) xa_key_ = xa_key_of(query.sql);
   }
   add_to_checksum("query", nullptr, header.timestamp);
   add_to_checksum(as_bytes(query.sql));
@@ -133,7 +156,7 @@ EventApplier::Outcome EventApplier::on_named_tables(const Statement& statement) 
 EventApplier::Outcome EventApplier::on_unsupported(const binlog::Event& event, std::string_view reason) {
   const std::string what =
       fmt::format("the source sent a {} event: {}", binlog::event_type_name(event.header.type), reason);
-  if (!gtid_) return fail(Outcome::kFailed, what);
+  if (!is_inside_) return fail(Outcome::kFailed, what);
   add_to_checksum(binlog::event_type_name(event.header.type), nullptr, event.header.timestamp);
   if (!is_passed_over_) {
     if (const Outcome outcome = refuse_all(what + "; being loaded anew"); outcome != Outcome::kGoOn)
@@ -147,6 +170,7 @@ EventApplier::Outcome EventApplier::on_unsupported(const binlog::Event& event, s
 // The rows came, and whether they count is decided later: their tables are not served until then.
 EventApplier::Outcome EventApplier::on_xa_prepare(const binlog::XaPrepare& prepare) {
   if (prepare.is_one_phase) return end();
+  if (!own_.is_empty()) xa_key_ = xa_key_of(prepare);
   const std::set<std::string> tables = touched_;
   publisher_.rollback();
   markers_.clear();
@@ -191,7 +215,7 @@ EventApplier::Outcome EventApplier::refuse(const std::string& name, const std::s
   ++counters_.quarantines;
   refused_.insert(name);
   log_warning("a table is not served from this version on",
-              {{"table", name}, {"version", gtid_->version().value()}, {"reason", reason}});
+              {{"table", name}, {"version", version_.value()}, {"reason", reason}});
   heal_once(name, reason);
   const Result<void> added = publisher_.quarantine(name, reason);
   return added ? Outcome::kGoOn : collecting_failed(added.error());
@@ -209,7 +233,7 @@ EventApplier::Outcome EventApplier::refuse_and_reload(const std::string& name, c
 }
 
 EventApplier::Outcome EventApplier::refuse_all(const std::string& reason) {
-  log_warning("all tables are loaded anew", {{"gtid", gtid_text_}, {"reason", reason}});
+  log_warning("all tables are loaded anew", {{"gtid", gtid_}, {"reason", reason}});
   std::set<std::string> names;
   for (const shm::Table& table : publisher_.catalogue().tables) names.insert(table.name);
   for (const std::string& name : names) {
