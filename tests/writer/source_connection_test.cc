@@ -75,7 +75,8 @@ TEST_P(SourceConnection, TheServersClockIsThisHosts) {
   ASSERT_TRUE(clock.has_value()) << clock.error().message;
   EXPECT_GT(clock->error_us, 0u);
   EXPECT_LE(std::abs(clock->offset_us), static_cast<std::int64_t>(clock->error_us));
-  EXPECT_EQ(clock->commit_time_resolution_us, is_mysql() ? 1u : 1'000'000u) << "MariaDB's is in whole seconds";
+  EXPECT_EQ(clock->commit_time_resolution_us, is_mysql() ? 1u : 1'000'000u)
+      << "MariaDB's is in whole seconds";
   // A session whose clock is another shows as much.
   ASSERT_TRUE(connection->execute("SET TIMESTAMP = UNIX_TIMESTAMP() - 100"));
   const auto set = measure_source_clock(*connection);

@@ -237,8 +237,8 @@ EventApplier::Outcome EventApplier::commit() {
     if (const Result<void> added = add_pending(); !added) return collecting_failed(added.error());
   }
   put_off_text_ = put_off_set_.to_string();
-  const Result<shm::Publisher::Quarantined> committed =
-      publisher_.commit(version, shm::Commit{commit_time_us_, checksum(), 0, gtid_, put_off_text_, received_ns_});
+  const Result<shm::Publisher::Quarantined> committed = publisher_.commit(
+      version, shm::Commit{commit_time_us_, checksum(), 0, gtid_, put_off_text_, received_ns_});
   if (!committed) return commit_failed(committed.error());
   put_off_.reset();
   put_off_set_ = {};
