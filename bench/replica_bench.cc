@@ -122,5 +122,28 @@ void point_reads_a_turn(benchmark::State& state) {
 }
 BENCHMARK(point_reads_a_turn)->Arg(1)->Arg(16)->Arg(64);
 
+// What counting and timing costs: so many point reads a turn, the look at the clock at its end included. Items are
+// requests.
+void counting_requests_a_turn(benchmark::State& state) {
+  const auto metrics = std::make_unique<replica::ReplicaMetrics>();
+  std::uint64_t turn_ns = 0;
+  for (auto _ : state) {
+    for (std::int64_t i = 0; i < state.range(0); ++i) {
+      replica::RouteKind route = replica::RouteKind::kRow;
+      std::uint64_t asked_ns = turn_ns;
+      benchmark::DoNotOptimize(route);
+      benchmark::DoNotOptimize(asked_ns);
+      metrics->requests.count(route, 200);
+      metrics->request_durations.answered(route, asked_ns, turn_ns);
+    }
+    const std::uint64_t ended_ns = monotonic_ns();
+    metrics->request_durations.end_turn(turn_ns, ended_ns);
+    metrics->turn_duration.record(ended_ns - turn_ns);
+    turn_ns = ended_ns;
+  }
+  state.SetItemsProcessed(state.iterations() * state.range(0));
+}
+BENCHMARK(counting_requests_a_turn)->Arg(1)->Arg(16)->Arg(64);
+
 }  // namespace
 }  // namespace ringside::bench
