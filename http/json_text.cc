@@ -85,7 +85,7 @@ void put_escaped(std::string_view text, Out& out) {
 
 template <class Out>
 bool put_string(std::string_view text, Out& out) {
-  if (!is_valid_utf8(text)) return false;
+  if (!is_utf8(text)) return false;
   put(out, "\"");
   put_escaped(text, out);
   put(out, "\"");

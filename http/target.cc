@@ -6,7 +6,6 @@
 #include <limits>
 
 #include "base/bytes.h"
-#include "base/utf8.h"
 
 namespace ringside::http {
 namespace {
@@ -220,19 +219,6 @@ DecodeStatus percent_decode(std::string_view raw, PlusMeans plus, std::span<char
   }
   decoded = {buffer.data(), size};
   return DecodeStatus::kOk;
-}
-
-bool is_valid_utf8(std::string_view text) {
-  while (!text.empty()) {
-    if (text.size() >= 8 && (load_le<std::uint64_t>(text.data()) & kHighBits) == 0) {
-      text.remove_prefix(8);
-      continue;
-    }
-    const std::size_t length = utf8_sequence_length(text);
-    if (length == 0) return false;
-    text.remove_prefix(length);
-  }
-  return true;
 }
 
 PathSegments split_path(std::string_view path) {

@@ -31,12 +31,9 @@ enum class DecodeStatus : std::uint8_t {
 enum class PlusMeans : std::uint8_t { kPlus, kSpace };
 
 // Decodes `raw`. Where nothing is encoded, `decoded` is `raw` itself and the buffer stays untouched. The
-// result may be any bytes, also NUL: for text ask is_valid_utf8().
+// result may be any bytes, also NUL: for text ask is_utf8() of base/utf8.h.
 DecodeStatus percent_decode(std::string_view raw, PlusMeans plus, std::span<char> buffer,
                             std::string_view& decoded);
-
-// What is_utf8() of base/utf8.h says, eight bytes at a time where they are ASCII: for the hot path.
-bool is_valid_utf8(std::string_view text);
 
 // A path's segments, still percent-encoded: "/" has none, "/v1/a/" has three with the last one empty.
 inline constexpr std::size_t kMaxSegments = 4;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/utf8.h"
 #include "http/byte_sink.h"
 
 namespace ringside::replica {
@@ -237,7 +238,7 @@ bool Planner::find_table(Context& c, std::string_view raw_name, const ServedTabl
   std::string_view name;
   const std::span<char> scratch(scratch_.get(), kScratchBytes);
   if (http::percent_decode(raw_name, http::PlusMeans::kPlus, scratch, name) != http::DecodeStatus::kOk ||
-      !http::is_valid_utf8(name)) {
+      !is_utf8(name)) {
     c.fail(400, "invalid-path", "Invalid path", "The table's name is not percent-encoded UTF-8.");
     return false;
   }

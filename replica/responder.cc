@@ -16,6 +16,11 @@ std::size_t arena_bytes(std::size_t head_limit) {
 
 constexpr std::size_t kHeadEstimate = 512;
 
+// About as long as the answer can be.
+std::size_t most_bytes(const Query& query) {
+  return kHeadEstimate + (query.table != nullptr ? query.table->largest_record * query.keys.size() : 0);
+}
+
 }  // namespace
 
 Responder::Responder(const ResponderLimits& limits, PageSource& pages, ReplicaMetrics& metrics)
@@ -188,8 +193,7 @@ void Responder::enqueue(HttpConnection& connection) {
   queued.connection = connection.id;
   queued.asked_ns = connection.asked_ns == 0 ? state_.now_ns : connection.asked_ns;
   connection.asked_ns = 0;
-  connection.queued_bytes +=
-      kHeadEstimate + (queued.table != nullptr ? queued.table->largest_record * queued.keys.size() : 0);
+  connection.queued_bytes += most_bytes(queued);
   if (!queued.keep_alive) connection.must_close = true;
 }
 
@@ -211,7 +215,8 @@ void Responder::answer(const Query& query) {
     connection.is_broken = true;
     return;
   }
-  if (connection.output.pool().lent_bytes() / 2 > limits_.unsent_limit_bytes) {
+  if (connection.output.pool().lent_bytes() / 2 > limits_.unsent_limit_bytes &&
+      connection.output.size() + most_bytes(query) > kSmallOutput) {
     connection.is_broken = true;
     return;
   }

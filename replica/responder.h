@@ -14,8 +14,8 @@
 // Errors: a connection says what it needs next (HttpConnection's flags); take_lost() says that the ring changed
 // underneath.
 // Limits: ResponderLimits; a connection whose answers are not taken is not read (kOutputHighWater). Who keeps to the
-// unsent limit is the server; what one turn adds is limited here to as much again: then connections are broken instead of
-// answered.
+// unsent limit is the server; within a turn it may be passed by as much again: then a connection is broken when it would
+// hold more than kSmallOutput.
 // No allocation on the way of a row (the buffers' pool apart), no exception, no system call.
 #pragma once
 
@@ -87,6 +87,7 @@ class Responder {
  public:
   static constexpr std::size_t kBatch = 64;
   static constexpr std::size_t kOutputHighWater = std::size_t{256} << 10;
+  static constexpr std::size_t kSmallOutput = std::size_t{64} << 10;  // is written however short memory is
 
   Responder(const ResponderLimits& limits, PageSource& pages, ReplicaMetrics& metrics);
   Responder(const Responder&) = delete;

@@ -107,6 +107,7 @@ void Server::on_receive(const io_uring_cqe& cqe, Connection* connection) {
   if (cqe.res > 0 && has_buffer && !connection->is_closing && !connection->is_lingering) {
     connection->active_ns = now_ns_;
     responder_.receive(http, receive_buffers_->bytes(buffer, static_cast<std::size_t>(cqe.res)));
+    if (outputs_.lent_bytes() > options_.config.unsent_limit_bytes) shed_unsent();
     if (inputs_.lent_bytes() > kMaxStoredInput && http.input.size() > BufferPool::kSmallest) {
       http.is_broken = true;
       responder_.touch(http);
@@ -178,10 +179,11 @@ void Server::linger(Connection& connection) {
   ::shutdown(connection.fd, SHUT_WR);
 }
 
-// Memory for answers is short: who has taken nothing for longest is let go, until a quarter of the limit is free again.
+// Memory for answers is short: who holds much of it for long, taking nothing, is let go, until a quarter is free again.
 void Server::shed_unsent() {
+  responder_.flush();  // what is planned belongs to connections that may end here
   const std::size_t goal = options_.config.unsent_limit_bytes / 4 * 3;
-  std::size_t excess = outputs_.lent_bytes() - goal;
+  std::size_t excess = outputs_.lent_bytes() - std::min(goal, outputs_.lent_bytes());
   const auto held_by = [](const Connection& connection) {
     return connection.sending.capacity() + connection.http.output.capacity();
   };
@@ -194,8 +196,13 @@ void Server::shed_unsent() {
       holders.push_back(slot.get());
     }
   }
+  // Much for long: neither a small answer that waits its turn, nor a large one that is being taken.
+  const auto weight = [&](const Connection& connection) {
+    const std::uint64_t since = connection.is_sending ? connection.taken_ns : now_ns_;
+    return held_by(connection) * (1 + (now_ns_ - std::min(now_ns_, since)) / 1'000'000);
+  };
   std::sort(holders.begin(), holders.end(),
-            [](const Connection* a, const Connection* b) { return a->taken_ns < b->taken_ns; });
+            [&](const Connection* a, const Connection* b) { return weight(*a) > weight(*b); });
   for (Connection* connection : holders) {
     if (excess == 0) break;
     excess -= std::min(excess, held_by(*connection));
@@ -207,6 +214,8 @@ void Server::shed_unsent() {
 void Server::close(Connection& connection) {
   connection.is_closing = true;
   responder_.forget(connection.http);
+  connection.http.output.release();  // the kernel knows of `sending` alone
+  connection.http.input.release();
   // Makes operations in the kernel come back.
   if (connection.is_receiving || connection.is_sending) ::shutdown(connection.fd, SHUT_RDWR);
   release_if_done(connection);

@@ -1,14 +1,17 @@
-// The request parser on any bytes. Whole, byte by byte and cut once at a place taken from the input: the
+// The request parser on any bytes, and the body reader on what follows. Whole, byte by byte and cut once at a place taken from the input: the
 // outcome must be the same, views must lie in the input, and a completed head must end in an empty line.
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "base/assert.h"
+#include "http/body_reader.h"
 #include "http/request_parser.h"
 
 namespace {
 
+using ringside::http::BodyReader;
 using ringside::http::ParseStatus;
 using ringside::http::Request;
 using ringside::http::RequestParser;
@@ -71,6 +74,46 @@ void check_same(const Outcome& a, const Outcome& b) {
   RINGSIDE_ASSERT(x.content_length == y.content_length && x.head_bytes == y.head_bytes);
 }
 
+struct Body {
+  ParseStatus status = ParseStatus::kNeedMore;
+  std::string text;
+  std::size_t used = 0;
+  std::uint16_t code = 0;
+};
+
+Body read_body(const Request& request, std::string_view text, std::size_t step) {
+  constexpr std::uint64_t kBodyLimit = 1000;
+  BodyReader reader;
+  Body body;
+  body.status = reader.begin(request, kBodyLimit);
+  while (body.status == ParseStatus::kNeedMore && body.used < text.size()) {
+    const Copy part(text.substr(body.used, step));
+    std::string_view input = part.view();
+    while (body.status == ParseStatus::kNeedMore && !input.empty()) {
+      const std::size_t before = input.size();
+      std::string_view piece;
+      body.status = reader.read(input, piece);
+      body.text += piece;
+      RINGSIDE_ASSERT(input.size() < before || body.status == ParseStatus::kFailed);
+    }
+    body.used += part.view().size() - input.size();
+  }
+  RINGSIDE_ASSERT(body.text.size() <= kBodyLimit);
+  if (body.status == ParseStatus::kFailed) body.code = reader.failure().status;
+  return body;
+}
+
+// What stands behind the head, read as its body: whole, by bytes and by threes.
+void check_body(const Request& request, std::string_view text) {
+  const std::string_view rest = text.substr(request.head_bytes);
+  const Body whole = read_body(request, rest, rest.size() + 1);
+  for (const std::size_t step : {std::size_t{1}, std::size_t{3}}) {
+    const Body cut = read_body(request, rest, step);
+    RINGSIDE_ASSERT(cut.status == whole.status && cut.text == whole.text && cut.used == whole.used &&
+                    cut.code == whole.code);
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -86,6 +129,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Outcome whole =
       outcome_of(whole_parser, whole_parser.parse(whole_text, limit, whole_request), whole_request);
   if (whole.status == ParseStatus::kComplete) check_complete(whole.request, whole_text);
+
+  if (whole.status == ParseStatus::kComplete) check_body(whole.request, whole_text);
 
   RequestParser bytewise;
   Request request;

@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "base/utf8.h"
 #include "http/json_text.h"
 #include "http/target.h"
 
@@ -38,10 +39,10 @@ void check_decoding(std::string_view raw) {
     std::string large(encoded.size(), '\0');
     RINGSIDE_ASSERT(percent_decode(encoded, plus, large, again) == DecodeStatus::kOk && again == first);
     std::string json;
-    RINGSIDE_ASSERT(append_json_string(first, json) == is_valid_utf8(first));
+    RINGSIDE_ASSERT(append_json_string(first, json) == is_utf8(first));
     json.clear();
     append_json_string_lossy(first, json);
-    RINGSIDE_ASSERT(is_valid_utf8(json) && json.size() >= 2);
+    RINGSIDE_ASSERT(is_utf8(json) && json.size() >= 2);
     std::array<std::byte, 256> bytes;
     std::size_t size = 0;
     if (decode_base64url(first, bytes, size)) {

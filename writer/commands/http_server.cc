@@ -1,6 +1,7 @@
 #include "writer/commands/http_server.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <mutex>
@@ -25,6 +26,23 @@ constexpr std::chrono::seconds kPrunePause{60};
 constexpr std::chrono::milliseconds kAcceptPause{100};  // after a failure: out of descriptors, mostly
 constexpr std::chrono::seconds kAcceptQuiet{10};        // after which another failure is another occasion
 
+// Files that are not client connections: sessions, the ring's files, spill files, logs.
+constexpr rlim_t kOtherFiles = 1024;
+
+// Raises the soft limit of open files to what all connections need beside everything else, as far as the hard one goes:
+// a usual 1,024 would let clients take the descriptors that capture needs.
+void make_room_for(std::size_t connections) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const rlim_t needed = connections + kOtherFiles;
+  if (limit.rlim_cur >= needed) return;
+  limit.rlim_cur = std::min(needed, limit.rlim_max);
+  if (::setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= needed) return;
+  log_warning("the limit of open files is low for the connections allowed: raise it (LimitNOFILE=)",
+              {{"limit", static_cast<std::uint64_t>(limit.rlim_cur)},
+               {"needed", static_cast<std::uint64_t>(needed)}});
+}
+
 }  // namespace
 
 HttpCore::HttpCore(const WriterConfig& writer_config, HttpServer::Wiring parts, HttpLimits bounds)
@@ -37,6 +55,7 @@ HttpCore::HttpCore(const WriterConfig& writer_config, HttpServer::Wiring parts, 
       drain_timer_(context) {}
 
 Result<void> HttpCore::listen() {
+  make_room_for(limits.connections + kMaxRefusals);
   const ListenAddress& address = config.listen;
   error_code error;
   const auto ip = asio::ip::make_address(address.host == "localhost" ? "127.0.0.1" : address.host, error);
