@@ -1,7 +1,6 @@
 """What docs/consistency.md says happens when something fails, with the real programs: a ring that is full, a server that
-falls silent, one that comes back with another history or without its binlog, a replica that is stopped too long."""
+falls silent, a replica that is stopped too long. (Another history: history_test.py. Kills: kills_test.py, storm_test.py.)"""
 
-import shutil
 import signal
 import sys
 import unittest
@@ -111,67 +110,6 @@ class ServerIsSilent(FailuresCase):
         for index in range(self.REPLICAS):
             wait_until(lambda index=index: self.ready(self.stack.to_admin(index)), "the replica is ready again")
         self.sql.execute("UPDATE items SET n = 1")
-        self.compare()
-
-
-class ServerIsRestored(FailuresCase):
-    SETTINGS = "[writer]\nheartbeat = \"200ms\"\nwatchdog = \"2s\"\n"
-
-    def test_another_history_under_the_same_gtids_is_noticed(self):
-        """The server is put back to a copy and then writes as many other transactions as were lost, and one more: by
-        their GTIDs alone the two histories cannot be told apart."""
-        database, copy = self.stack.database, self.stack.folder / "copy"
-        data = self.stack.folder / "mysql"
-        self.stack.catch_up(self.sql)
-        self.sql.close()
-        database.stop()
-        shutil.copytree(data, copy)
-        database.start()
-        self.reconnect()
-        for n in range(1, 6):
-            self.sql.execute(f"UPDATE items SET n = {n} WHERE id <= 50")
-        lost = self.stack.catch_up(self.sql)
-        epoch = self.stack.epoch()
-        old = self.stack.to_replica(0)
-        self.addCleanup(old.close)
-        self.assertEqual(old.request("GET", "/v1/items/1").json()["n"], 5)
-
-        # The writer must not see the server between its start and the other transactions: it has another socket then.
-        self.sql.close()
-        database.stop()
-        shutil.rmtree(data)
-        copy.rename(data)
-        socket, database.socket = database.socket, str(self.stack.folder / "hidden.sock")
-        database.start()
-        with database.session(self.stack.DATABASE) as hidden:
-            while int(hidden.value("SELECT @@gtid_binlog_pos").rpartition("-")[2]) <= lost:
-                hidden.execute("UPDATE items SET n = n - 100 WHERE id > 50")
-        database.stop()
-        database.socket = socket
-        database.start()
-        self.reconnect()
-
-        wait_until(lambda: self.capture_state() == "streaming" and self.stack.epoch() != epoch, "a new epoch")
-        self.sql.execute("UPDATE items SET n = n + 1 WHERE id = 100")
-        self.compare()
-        # On the old connection the version must not have gone back: it was closed, or has a later version.
-        try:
-            answer = old.request("GET", "/v1/items/1")
-            self.assertTrue(answer.status == 503 or answer.version >= lost, answer)
-        except ConnectionLost as gone:
-            self.assertIn("closed", str(gone))
-
-    def test_a_purged_binlog_means_a_new_snapshot(self):
-        self.reconnect()
-        self.stack.catch_up(self.sql)
-        epoch = self.stack.epoch()
-        self.stack.writer.kill()
-        self.sql.execute("UPDATE items SET n = 4242; FLUSH BINARY LOGS; UPDATE items SET n = 4243 WHERE id = 7; "
-                         "FLUSH BINARY LOGS")
-        last = self.sql.query("SHOW BINARY LOGS")[-1][0]
-        self.sql.execute(f"PURGE BINARY LOGS TO '{last}'")
-        self.stack.start_writer()
-        self.assertNotEqual(self.stack.epoch(), epoch)
         self.compare()
 
 

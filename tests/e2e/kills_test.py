@@ -263,7 +263,7 @@ class Kills(StackCase):
     def while_spilling(self, rng: random.Random) -> None:
         """When the writer has its spill file open: the transaction is in it, and not in the ring."""
         self.await_ready()
-        for _ in range(20):
+        for _ in range(100):
             self.bulk_number += 1
             statement = threading.Thread(target=self.bulk.execute, args=(f"UPDATE bulk SET n = {self.bulk_number}",))
             statement.start()
