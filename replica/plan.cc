@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "base/utf8.h"
 #include "http/byte_sink.h"
@@ -181,27 +182,60 @@ bool Planner::minimum(Context& c, Version& version) {
     wanted = std::max(wanted, number);
   }
   for (const std::string_view raw : {c.parameters.min_gtid, c.request.min_gtid}) {
-    if (raw.empty()) continue;
-    std::string_view text;
-    Gtid gtid;
-    if (http::percent_decode(raw, http::PlusMeans::kPlus, {scratch_.get(), kScratchBytes}, text) !=
-            http::DecodeStatus::kOk ||
-        !parse_gtid(text, gtid)) {
-      c.fail(400, "invalid-gtid", "Invalid GTID", "A GTID is written domain-server-sequence, as in 0-1-42.");
-      return false;
-    }
-    if (c.state.tables->gtids().contradicts(gtid)) {
-      c.fail(409, "history-changed", "The history changed",
-             "The server's history does not have this GTID: it was restored, or is another one. Read again "
-             "what it "
-             "was about. This replica is at ",
-             c.state.tables->gtid(), ".");
-      return false;
-    }
-    wanted = std::max(wanted, gtid.sequence);
+    if (!raw.empty() && !minimum_of_gtid(c, raw, wanted)) return false;
   }
   version = Version(wanted);
   return true;
+}
+
+// Raises `wanted` to the version that has this GTID, or is the next one that may have it. False: a problem.
+bool Planner::minimum_of_gtid(Context& c, std::string_view raw, std::uint64_t& wanted) {
+  std::string_view text;
+  const bool is_decoded = http::percent_decode(raw, http::PlusMeans::kPlus, {scratch_.get(), kScratchBytes},
+                                               text) == http::DecodeStatus::kOk;
+  const TableStore& tables = *c.state.tables;
+  if (tables.executed().is_mysql()) {
+    if (is_decoded && mysql_minimum(c, text, wanted)) return true;
+    c.fail(
+        400, "invalid-gtid", "Invalid GTID",
+        "A GTID of the MySQL server behind this replica is written uuid:number, or uuid:tag:number; a set of "
+        "them, as in uuid:1-5:7,uuid:9, asks for all of them.");
+    return false;
+  }
+  shm::MariaDbGtid gtid;
+  if (!is_decoded || !shm::read_mariadb_gtid(text, gtid)) {
+    c.fail(400, "invalid-gtid", "Invalid GTID", "A GTID is written domain-server-sequence, as in 0-1-42.");
+    return false;
+  }
+  if (tables.gtids().contradicts(gtid)) {
+    c.fail(409, "history-changed", "The history changed",
+           "The server's history does not have this GTID: it was restored, or is another one. Read again "
+           "what it "
+           "was about. This replica is at ",
+           tables.gtid(), ".");
+    return false;
+  }
+  wanted = std::max(wanted, gtid.sequence);
+  return true;
+}
+
+// Every transaction adds one member to the executed set: what is missing of an interval is that many versions away, or
+// more. The request is looked at again when they are there. False: not a set.
+bool Planner::mysql_minimum(Context& c, std::string_view text, std::uint64_t& wanted) {
+  const shm::MysqlGtidSet& executed = c.state.tables->executed().set();
+  const std::uint64_t visible = c.state.tables->visible_version().value();
+  shm::MysqlGtidSet::Source source;
+  shm::MysqlGtidSet::Interval interval;
+  shm::GtidSetReader reader(text);
+  bool has_any = false;
+  while (reader.next(source, interval)) {
+    has_any = true;
+    const std::uint64_t missing = executed.missing(source, interval);
+    if (missing == 0) continue;
+    const std::uint64_t room = std::numeric_limits<std::uint64_t>::max() - visible;
+    wanted = std::max(wanted, visible + std::min(missing, room));
+  }
+  return has_any && !reader.has_failed();
 }
 
 // True when the query can be answered from the visible version. Otherwise `outcome` says what became of it.

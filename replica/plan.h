@@ -139,6 +139,8 @@ class Planner {
   bool parameters(Context& c);
   bool reached(Context& c, Planned& outcome);
   bool minimum(Context& c, Version& version);
+  bool minimum_of_gtid(Context& c, std::string_view raw, std::uint64_t& wanted);
+  static bool mysql_minimum(Context& c, std::string_view text, std::uint64_t& wanted);
   bool find_table(Context& c, std::string_view raw_name, const ServedTable*& table);
   bool columns(Context& c, const ServedTable& table);
   bool one_key(Context& c, const ServedTable& table, std::string_view raw, http::PlusMeans plus,

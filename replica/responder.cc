@@ -144,11 +144,14 @@ bool Responder::take(HttpConnection& connection, const http::Request& request, b
 
 void Responder::begin_wait(HttpConnection& connection, const Wait& wait) {
   connection.is_waiting = true;
-  if (connection.asked_ns == 0) connection.asked_ns = state_.now_ns;
-  ++metrics_.waits;
+  if (connection.asked_ns == 0) {
+    connection.asked_ns = state_.now_ns;
+    ++metrics_.waits;
+  }
   connections_[connection.id] = &connection;
   by_version_.push(connection.id, wait.version.value());
-  by_deadline_.push(connection.id, state_.now_ns + std::uint64_t{wait.wait_ms} * 1'000'000);
+  // From the first time on, however often it has to look again.
+  by_deadline_.push(connection.id, connection.asked_ns + std::uint64_t{wait.wait_ms} * 1'000'000);
 }
 
 void Responder::end_waits(bool all) {

@@ -116,13 +116,14 @@ Applied TableStore::apply_commit(const shm::Record& record) {
     return corrupt(record, "a commit that cannot be read");
   if ((record.header.flags & shm::kLoadBatch) == 0) {
     if (record.header.version < visible_) return corrupt(record, "its version is older than the one before");
+    if (!executed_.add(commit.executed) || !executed_.add(commit.gtid))
+      return corrupt(record, "its GTIDs cannot come after those before");
     visible_ = record.header.version;
-    gtid_.assign(commit.gtid);
     commit_time_us_ = commit.commit_time_us;
     received_ns_ = commit.received_ns;
     ++transactions_;
-    Gtid gtid;
-    if (parse_gtid(commit.gtid, gtid)) gtids_.remember(gtid);
+    shm::MariaDbGtid gtid;
+    if (shm::read_mariadb_gtid(commit.gtid, gtid)) gtids_.remember(gtid);
     for (const PendingEvent& event : events_) run_event(event);
     if (!events_.empty()) rebuild_routes();
     events_.clear();
@@ -182,10 +183,10 @@ Applied TableStore::apply_checkpoint(const shm::Record& record) {
   }
   if (transactions_ != 0 || record.header.version < visible_) return Applied::kRecord;
   // Before the first commit that is left in the log, the checkpoint alone tells where it stands.
+  if (!executed_.assign(checkpoint.gtid_set)) return corrupt(record, "its GTIDs cannot be read");
   visible_ = record.header.version;
-  gtid_.assign(checkpoint.gtid_set);
-  Gtid gtid;
-  if (parse_gtid(checkpoint.gtid_set, gtid)) gtids_.remember(gtid);
+  shm::MariaDbGtid gtid;
+  if (shm::read_mariadb_gtid(checkpoint.gtid_set, gtid)) gtids_.remember(gtid);
   return Applied::kRecord;
 }
 

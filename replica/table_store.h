@@ -82,7 +82,11 @@ class TableStore {
   bool is_between_transactions() const { return is_between_; }
 
   Version visible_version() const { return visible_; }
-  std::string_view gtid() const { return gtid_; }
+  // All that was executed up to the visible version.
+  const shm::ExecutedGtids& executed() const { return executed_; }
+  // The same for people and clients: MariaDB's newest GTID, MySQL's whole set. Valid until the next record is applied.
+  std::string_view gtid() const { return executed_.text(); }
+  // MariaDB: of its latest transactions.
   const GtidWindow& gtids() const { return gtids_; }
   std::uint64_t commit_time_us() const { return commit_time_us_; }
   std::uint64_t received_ns() const { return received_ns_; }  // CLOCK_MONOTONIC, by the writer; 0: unknown
@@ -155,7 +159,7 @@ class TableStore {
   std::string why_;
 
   Version visible_;
-  std::string gtid_;
+  shm::ExecutedGtids executed_;
   GtidWindow gtids_;
   std::uint64_t commit_time_us_ = 0;
   std::uint64_t received_ns_ = 0;

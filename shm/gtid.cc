@@ -266,6 +266,19 @@ bool MysqlGtidSet::contains(const MysqlGtidSet& other) const {
   });
 }
 
+std::uint64_t MysqlGtidSet::missing(const Source& source, Interval interval) const {
+  RINGSIDE_ASSERT(interval.first > 0 && interval.first < interval.end);
+  std::uint64_t missing = interval.end - interval.first;
+  const auto found = sources_.find(source);
+  if (found == sources_.end()) return missing;
+  auto each = std::lower_bound(found->second.begin(), found->second.end(), interval.first,
+                               [](const Interval& a, std::uint64_t b) { return a.end <= b; });
+  for (; each != found->second.end() && each->first < interval.end; ++each) {
+    missing -= std::min(each->end, interval.end) - std::max(each->first, interval.first);
+  }
+  return missing;
+}
+
 bool MysqlGtidSet::has_tags() const {
   return std::any_of(sources_.begin(), sources_.end(),
                      [](const auto& entry) { return !entry.first.tag.empty(); });

@@ -96,6 +96,8 @@ class MysqlGtidSet {
   // All of [first, end). Precondition: as add().
   bool contains(const Source& source, Interval interval) const;
   bool contains(const MysqlGtidSet& other) const;
+  // How many of [first, end) the set does not hold. Precondition: as add().
+  std::uint64_t missing(const Source& source, Interval interval) const;
   bool is_empty() const { return sources_.empty(); }
   bool has_tags() const;
   const std::map<Source, std::vector<Interval>>& sources() const { return sources_; }

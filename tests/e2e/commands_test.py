@@ -386,5 +386,13 @@ class Reads(CommandsCase):
         self.stack.start_writer()
 
 
+class MysqlCommands(Commands):
+    SERVER = "mysql"
+
+
+class MysqlReads(Reads):
+    SERVER = "mysql"
+
+
 if __name__ == "__main__":
     sys.exit(unittest.main(verbosity=2))

@@ -316,5 +316,9 @@ class Storm(StackCase):
         self.assertGreater(total, self.REPLICAS * PRODUCTS)
 
 
+class MysqlStorm(Storm):
+    SERVER = "mysql"
+
+
 if __name__ == "__main__":
     sys.exit(unittest.main(verbosity=2))

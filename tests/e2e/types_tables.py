@@ -151,6 +151,23 @@ def _bits() -> Family:
     return Family(", ".join(definitions), _transposed(values))
 
 
+_MYSQL_DOCUMENTS = ["{}", "[]", "null", "true", "false", "0", "-0.0", "1.50", "1e300", "-32769", "65536", "18446744073709551615",
+                    "-9223372036854775808", "9007199254740993", '"text \\u00e4 \\n"', '""',
+                    '{"a": [1, 2, {"b": null}], "a b": "ä😀"}', '{"b": 1, "aa": 2, "a": 3}',
+                    '[' + ",".join(str(n) for n in range(3000)) + ']', '{"dup": 1, "dup": 2}',
+                    '"' + "x" * 70000 + '"', "[" * 90 + "]" * 90]
+
+
+def _mysql_documents() -> Family:
+    """MySQL keeps a document in a form of its own: what SELECT shows of it is what must be served."""
+    values = [[quote(s)] for s in _MYSQL_DOCUMENTS]
+    values += [[f"CAST({v} AS JSON)"] for v in ("DATE '2024-02-29'", "TIMESTAMP '2024-02-29 12:00:00.000001'", "TIME '-12:30:00.5'",
+                                                "1.50", "CAST(0.1 AS DECIMAL(40,30))")]
+    values += [["JSON_OBJECT('d', 12345678901234567890.123456789, 'b', X'00ff', 'e', JSON_ARRAY())"],
+               ["JSON_SET('{\"a\": [1, 2, 3]}', '$.a[1]', JSON_OBJECT('k', true))"]]
+    return Family("j json", values)
+
+
 def _documents() -> Family:
     samples = ["{}", "[]", "null", "true", "0", "-0.0", "1.50", "1e400", "123456789012345678901234567890",
                '"text \\u00e4 \\n"', '{"a": [1, 2, {"b": null}], "a b": "ä😀"}', ' { "spaces" :  1 } ',
@@ -227,3 +244,16 @@ KEYED: Dict[str, Keyed] = {
     "k_unique": Keyed("a int not null, b int not null, v int, unique key only_key (a, b)",
                       [["1", "1", "1"], ["1", "2", "1"], ["-5", "7", "1"]], ["a", "b"]),
 }
+
+
+def tables_of(server: str) -> Dict[str, Family]:
+    """What the server has of them."""
+    return {**TABLES, "t_documents": _mysql_documents()} if server == "mysql" else TABLES
+
+
+def keyed_of(server: str) -> Dict[str, Keyed]:
+    # MySQL's collations that do not pad are those of version 9.0.0 of Unicode.
+    if server != "mysql":
+        return KEYED
+    nopad = KEYED["k_nopad_bin"]
+    return {**KEYED, "k_nopad_bin": nopad._replace(definition=nopad.definition.replace("utf8mb4_nopad_bin", "utf8mb4_0900_bin"))}

@@ -32,19 +32,6 @@ TEST(Numbers, BeyondADoubleAreThoseAboveTwoToThe53) {
   EXPECT_FALSE(is_beyond_double("999999999999999"));
 }
 
-TEST(Gtid, IsThreeNumbers) {
-  Gtid gtid;
-  ASSERT_TRUE(parse_gtid("0-1-42", gtid));
-  EXPECT_EQ(gtid.domain, 0u);
-  EXPECT_EQ(gtid.server, 1u);
-  EXPECT_EQ(gtid.sequence, 42u);
-  EXPECT_TRUE(parse_gtid("4294967295-4294967295-18446744073709551615", gtid));
-  for (const std::string_view text :
-       {"", "0", "0-1", "0-1-", "-1-2-3", "0-1-42x", "0-1-42,1-1-2", "4294967296-1-1", " 0-1-2", "0--1-2"}) {
-    EXPECT_FALSE(parse_gtid(text, gtid)) << text;
-  }
-}
-
 TEST(Gtid, TheWindowKnowsWhichServerWroteWhat) {
   GtidWindow window;
   EXPECT_FALSE(window.contradicts({7, 7, 7})) << "nothing known yet";

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -121,8 +122,11 @@ class TestRing {
     ASSERT_TRUE(publisher_->erase(*publisher_->live_table("items"), shm::item_key(id)));
   }
   void commit(std::uint64_t version, std::uint32_t server = 1) {
-    const std::string gtid = "0-" + std::to_string(server) + "-" + std::to_string(version);
-    const auto committed = publisher_->commit(Version(version), shm::Commit{1'000'000, version, 0, gtid});
+    commit(version, "0-" + std::to_string(server) + "-" + std::to_string(version), {});
+  }
+  void commit(std::uint64_t version, const std::string& gtid, const std::string& executed_with) {
+    const auto committed =
+        publisher_->commit(Version(version), shm::Commit{1'000'000, version, 0, gtid, executed_with});
     ASSERT_TRUE(committed) << committed.error().message;
     publisher_->ring().set_source(Version(version), 0, monotonic_ns());
     publisher_->ring().set_capture_state(shm::CaptureState::kStreaming);
@@ -222,6 +226,11 @@ class Client {
       if (!read_more()) return {};
     }
     return answer;
+  }
+  // True when nothing has come yet that receive() would take. Gives the other side a millisecond.
+  bool is_silent() {
+    pollfd waited{fd_.get(), POLLIN, 0};
+    return bytes_.empty() && ::poll(&waited, 1, 1) == 0;
   }
   // True when the server closes without another byte.
   bool ends() { return bytes_.empty() && !read_more() && bytes_.empty(); }

@@ -16,7 +16,7 @@
 
 #include "base/clock.h"
 #include "tests/shm/ring_fixture.h"
-#include "tests/support/mariadb_server.h"
+#include "tests/support/both_servers.h"
 #include "tests/writer/capture_mirror.h"
 #include "writer/capture/capture.h"
 #include "writer/capture/history.h"
@@ -26,17 +26,22 @@
 
 namespace ringside::writer::testing {
 
-using ringside::testing::MariadbServer;
+using ringside::testing::DatabaseServer;
+using ringside::testing::MysqlServer;
+using ringside::testing::ServerChoice;
 
 inline constexpr std::uint64_t kPatienceNs = 60'000'000'000;
 inline constexpr int kStepMs = 3;  // between two looks at a condition
 
-class CaptureFixture : public ::testing::Test {
+// Each test has a server of its own: it is stopped, killed, restored.
+class CaptureFixture : public ::testing::TestWithParam<ServerChoice> {
  protected:
   static void SetUpTestSuite() { initialise_driver(); }
 
   void SetUp() override {
-    config_.mysql = server_.config("shop");
+    if (is_mysql() && !MysqlServer::is_there()) GTEST_SKIP() << MysqlServer::how_to_get_it();
+    server_ = ringside::testing::start_server(GetParam());
+    config_.mysql = server_->config("shop");
     config_.ring.directory = directory_.path();
     config_.ring.name = "test";
     config_.ring.segment_size_bytes = 64 * 1024;
@@ -45,7 +50,7 @@ class CaptureFixture : public ::testing::Test {
     config_.ring.transaction_reserve_bytes = 64 * kMiB;
     config_.writer.heartbeat = std::chrono::milliseconds(100);
     history_ = [this](const std::string& lost) { return source_history(config_.mysql, lost); };
-    server_.sql_all({"CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "USE shop"});
+    server_->sql_all({"CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "USE shop"});
   }
   void TearDown() override { stop(); }
 
@@ -101,9 +106,29 @@ class CaptureFixture : public ::testing::Test {
     }
     return false;
   }
+  bool is_mysql() const { return GetParam() == ServerChoice::kMySql; }
+  // What the server has executed, as the ring says it.
+  std::string source_position() { return position_of(*server_); }
+  static std::string position_of(DatabaseServer& server) {
+    if (!server.is_mysql()) return server.query_value("SELECT @@gtid_binlog_pos");
+    const auto set = MysqlGtidSet::parse(server.query_value("SELECT @@GLOBAL.gtid_executed"));
+    return set ? set->to_string() : set.error().message;
+  }
   std::uint64_t source_version() {
-    const auto gtid = parse_mariadb_gtid(server_.query_value("SELECT @@gtid_binlog_pos"));
+    const std::string position = source_position();
+    if (is_mysql()) return MysqlGtidSet::parse(position)->count();
+    const auto gtid = parse_mariadb_gtid(position);
     return gtid ? gtid->sequence : 0;
+  }
+  // A derived table of the numbers 1 to `count` (at most 10,000), its column named seq.
+  static std::string sequence(unsigned count) {
+    const std::string digits =
+        "(SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION "
+        "ALL "
+        "SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9) AS ";
+    return "(SELECT d1.d + 10 * d2.d + 100 * d3.d + 1000 * d4.d + 1 AS seq FROM " + digits + "d1, " + digits +
+           "d2, " + digits + "d3, " + digits + "d4 WHERE d1.d + 10 * d2.d + 100 * d3.d + 1000 * d4.d < " +
+           std::to_string(count) + ") AS numbers";
   }
   // The ring has reached what the server has committed by now.
   void expect_equal_version() {
@@ -113,7 +138,7 @@ class CaptureFixture : public ::testing::Test {
   // The table is served, and is what SELECT shows. `select`: one column, the row's JSON values with tabs between.
   void expect_equal(const std::string& table, const std::string& select) {
     std::vector<std::string> expected;
-    for (const auto& row : server_.query(select + " FROM shop.`" + table + "`")) expected.push_back(row[0]);
+    for (const auto& row : server_->query(select + " FROM shop.`" + table + "`")) expected.push_back(row[0]);
     std::sort(expected.begin(), expected.end());
     EXPECT_TRUE(until([&] { return mirror_.lines(table) == expected; }))
         << table << ": " << ::testing::PrintToString(mirror_.lines(table)) << " instead of "
@@ -134,7 +159,7 @@ class CaptureFixture : public ::testing::Test {
     return schema == nullptr ? "" : std::string(as_text(schema->history));
   }
 
-  MariadbServer server_;
+  std::unique_ptr<DatabaseServer> server_;
   shm::RingDirectory directory_;
   Config config_;
   SchemaView schema_;
