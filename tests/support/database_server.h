@@ -2,8 +2,7 @@
 //
 // Its own data directory and unix socket under a new directory in /tmp, binlog settings as exact capture
 // needs them, no TCP port unless asked. The empty data directory is made once and copied. Started by the
-// constructor (which throws with the server's log when that fails), ended by SIGTERM in the destructor, files
-// removed.
+// constructor (which throws with the server's log when that fails), killed in the destructor, files removed.
 //
 // Threads: one.   Ownership: owns process and directory.   Errors: std::runtime_error with the log's tail.
 // Limits: waits at most two minutes for the server to start or stop.

@@ -307,7 +307,9 @@ TEST_P(SourceStream, APurgedPositionIsLostHistory) {
 }
 
 TEST_P(SourceStream, APositionAheadOfTheServerIsDiverged) {
-  auto stream = open_stream(server().config("shop"), options_from(position_after(4711)));
+  StreamOptions options = options_from(position_after(4711));
+  options.watchdog = std::chrono::milliseconds(1000);  // MySQL is asked for half of it
+  auto stream = open_stream(server().config("shop"), options);
   ASSERT_NE(stream, nullptr);
   Outcome outcome{};
   ASSERT_TRUE(read_to_the_end(*stream, outcome));
@@ -317,8 +319,9 @@ TEST_P(SourceStream, APositionAheadOfTheServerIsDiverged) {
 // MySQL would accept it, since it looks for its own transactions only.
 TEST_P(SourceStream, APositionOfAnotherServersTransactionsIsDiverged) {
   if (!is_mysql()) GTEST_SKIP() << "MariaDB's positions name a domain, whoever wrote in it";
-  auto stream = open_stream(server().config("shop"),
-                            options_from(position_after(2) + ",11111111-2222-3333-4444-555555555555:1-9"));
+  StreamOptions options = options_from(position_after(2) + ",11111111-2222-3333-4444-555555555555:1-9");
+  options.watchdog = std::chrono::milliseconds(1000);
+  auto stream = open_stream(server().config("shop"), options);
   ASSERT_NE(stream, nullptr);
   Outcome outcome{};
   ASSERT_TRUE(read_to_the_end(*stream, outcome));

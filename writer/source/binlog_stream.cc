@@ -170,14 +170,15 @@ Result<std::string> BinlogStream::dump_request(const StreamOptions& options) con
 
 // The server itself looks for its own UUID's transactions only: of another server's (it was a replica once, or has been
 // made anew) it would believe anything. It may be asked before its engine has committed what its stream has sent already:
-// hence the wait.
+// hence the wait, which is shorter than the silence at which the connection would be given up.
 Result<void> BinlogStream::require_known_position(const StreamOptions& options) {
-  constexpr int kPatienceSeconds = 5;
-  RINGSIDE_ASSIGN(const SqlRow row,
-                  connection_->query_row(fmt::format("SELECT WAIT_FOR_EXECUTED_GTID_SET({}, {}), "
-                                                     "GTID_SUBTRACT({}, @@GLOBAL.gtid_executed)",
-                                                     quote_text(options.position), kPatienceSeconds,
-                                                     quote_text(options.position))));
+  const std::string position = quote_text(options.position);
+  const double patience_s = std::chrono::duration<double>(options.watchdog).count() / 2;
+  RINGSIDE_ASSIGN(
+      const SqlRow row,
+      connection_->query_row(fmt::format(
+          "SELECT WAIT_FOR_EXECUTED_GTID_SET({}, {:.3f}), GTID_SUBTRACT({}, @@GLOBAL.gtid_executed)",
+          position, patience_s, position)));
   if (row[0] == "0") return {};
   constexpr std::size_t kShown = 200;
   fail(StreamFailure::kDiverged,
