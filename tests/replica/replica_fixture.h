@@ -159,6 +159,11 @@ class TestRing {
   shm::RowBuilder row_;
 };
 
+// The least that is a request.
+inline std::string request(std::string_view target, std::string_view method = "GET") {
+  return std::string(method) + " " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n";
+}
+
 struct HttpAnswer {
   int status = 0;
   std::string head;
@@ -179,7 +184,7 @@ struct HttpAnswer {
   }
 };
 
-// Takes one answer off the front of `bytes`. `has_body` is false for HEAD and 304. False: not whole yet.
+// Takes one answer off the front of `bytes`; `is_head`: it answers a HEAD and has no body. False: not whole yet.
 inline bool take_answer(std::string& bytes, bool is_head, HttpAnswer& answer) {
   const std::size_t end = bytes.find("\r\n\r\n");
   if (end == std::string::npos) return false;

@@ -35,10 +35,6 @@ PublisherOptions small_ring(const RingDirectory& directory) {
   return options;
 }
 
-std::string filler(std::size_t size) {
-  return json_text(std::string(size, 'x'));
-}
-
 // --- the script, played by a writer and by a model of maps
 
 struct Model {

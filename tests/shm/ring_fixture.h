@@ -102,6 +102,11 @@ inline std::string json_text(std::string_view text) {
   return '"' + std::string(text) + '"';
 }
 
+// A value of that many bytes between its quotes.
+inline std::string filler(std::size_t size, char c = 'x') {
+  return json_text(std::string(size, c));
+}
+
 // The seed of a random test: RINGSIDE_TEST_SEED, or the test's own. Printed, so that a failure can be repeated.
 inline std::uint32_t test_seed(std::uint32_t own) {
   const char* set = std::getenv("RINGSIDE_TEST_SEED");

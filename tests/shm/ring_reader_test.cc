@@ -21,10 +21,6 @@
 namespace ringside::shm {
 namespace {
 
-std::string filler(std::size_t size) {
-  return json_text(std::string(size, 'x'));
-}
-
 bool is_readable(int fd) {
   pollfd poll_fd{fd, POLLIN, 0};
   return ::poll(&poll_fd, 1, 0) == 1;
