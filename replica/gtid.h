@@ -23,8 +23,6 @@ class GtidWindow {
     latest_ = gtid;
     entries_[gtid.sequence % kSize] = {gtid.sequence, gtid.server_id};
   }
-  // The newest one; sequence 0 before any was seen.
-  const shm::MariaDbGtid& latest() const { return latest_; }
   // True when this replica applied that sequence number from another server, or follows another domain.
   bool contradicts(const shm::MariaDbGtid& gtid) const {
     if (latest_.sequence == 0) return false;
@@ -39,7 +37,7 @@ class GtidWindow {
     std::uint32_t server = 0;
   };
   std::vector<Entry> entries_;
-  shm::MariaDbGtid latest_;
+  shm::MariaDbGtid latest_;  // sequence 0 before any was seen
 };
 
 }  // namespace ringside::replica

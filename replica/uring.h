@@ -82,7 +82,6 @@ class BufferRing {
 
   // The first `size` bytes of a buffer that a completion named. Precondition: size <= the buffer's.
   Bytes bytes(std::uint16_t id, std::size_t size) const { return {buffers_ + stride_ * id, size}; }
-  std::size_t total_bytes() const { return std::size_t{count_} * stride_; }
   std::uint16_t group() const { return group_; }
 
   // The buffer is done with. publish() gives all recycled ones back to the kernel at once.

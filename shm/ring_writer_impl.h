@@ -63,7 +63,6 @@ struct BasicRingWriter<Memory>::Impl {
   std::uint64_t position() const { return segment.start_position + offset; }
 
   static Result<std::unique_ptr<Impl>> attach(const RingOptions& options, Epoch epoch);
-  Result<void> make_epoch_files(Epoch epoch);
   Result<void> open_watches();
   Result<void> adopt_chunks();
   Result<void> adopt_slots();

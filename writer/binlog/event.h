@@ -78,8 +78,6 @@ struct MariadbGtid {
   bool is_xa_complete() const { return (flags & 0x80) != 0; }
   // An ALTER in two phases (binlog_alter_two_phase) changes nothing before its COMMIT part.
   bool is_alter_start() const { return (extra_flags & 0x02) != 0; }
-  bool is_alter_commit() const { return (extra_flags & 0x04) != 0; }
-  bool is_alter_rollback() const { return (extra_flags & 0x08) != 0; }
 };
 
 // The state at a binlog file's beginning: per domain and server the last sequence number.
@@ -103,12 +101,10 @@ struct MysqlGtid {
   std::array<std::byte, 16> uuid{};
   std::string_view tag;  // empty for type 33
   std::uint64_t number = 0;
-  std::uint8_t flags = 0;
+  std::uint8_t flags =
+      0;  // 1 for DDL, XA COMMIT and DML in statement form; a transaction of rows alone has 0
   // Since 1970, by the clock of the server where it was committed first; 0: the event does not say.
   std::uint64_t commit_time_us = 0;
-
-  // 1 for DDL, XA COMMIT and DML in statement form; a transaction of rows alone has 0.
-  bool may_have_statements() const { return (flags & 0x01) != 0; }
 };
 
 struct Query {
@@ -153,9 +149,6 @@ struct RowsEvent {
   Bytes present;        // bitmap of the columns in the image (of an update: in the image before)
   Bytes present_after;  // updates only
   Bytes images;
-
-  bool ends_statement() const { return (flags & 0x01) != 0; }
-  bool is_without_foreign_key_checks() const { return (flags & 0x02) != 0; }
 };
 
 // A whole transaction but its GTID, packed (MySQL's binlog_transaction_compression); payload.h has the events in it.
