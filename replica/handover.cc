@@ -41,8 +41,8 @@ AbstractAddress abstract_address(const std::string& name) {
   return out;
 }
 
-UniqueFd new_socket() {
-  return UniqueFd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+UniqueFd new_socket(int more_flags = 0) {
+  return UniqueFd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | more_flags, 0));
 }
 
 Result<UniqueFd> try_listen(const std::string& name) {
@@ -75,10 +75,16 @@ Result<UniqueFd> listen_handover(const std::string& name) {
 }
 
 Result<UniqueFd> connect_handover(const std::string& name) {
-  UniqueFd fd = new_socket();
+  // Not to wait: who holds the name and accepts nobody must not hold up a start.
+  UniqueFd fd = new_socket(SOCK_NONBLOCK);
   const AbstractAddress address = abstract_address(name);
   if (fd && ::connect(fd.get(), address.any(), address.size) == 0) return fd;
   if (errno == ECONNREFUSED) return UniqueFd();
+  if (errno == EAGAIN) {
+    return Error{
+        ErrorKind::kUnavailable,
+        "whoever holds @" + name + " accepts nobody: is that replica stopped? Kill it and start again"};
+  }
   return failed("cannot reach the replica at @" + name);
 }
 

@@ -98,6 +98,23 @@ TEST(HandoverMessages, ANameTellsRingAndIndexAndFits) {
   EXPECT_LE(one.size(), 107u);
 }
 
+TEST(HandoverMessages, WhoeverAcceptsNobodyHoldsUpNoStart) {
+  const TestRing ring;
+  const auto held = listen_handover(own_name(ring));
+  ASSERT_TRUE(held) << held.error().message;
+  std::vector<UniqueFd> queue;
+  for (int i = 0; i < 64; ++i) {
+    auto fd = connect_handover(own_name(ring));
+    if (!fd) {
+      EXPECT_EQ(fd.error().kind, ErrorKind::kUnavailable);
+      EXPECT_NE(fd.error().message.find("accepts nobody"), std::string::npos) << fd.error().message;
+      return;
+    }
+    queue.push_back(std::move(*fd));
+  }
+  FAIL() << "its queue has no end";
+}
+
 TEST(Handover, ASuccessorGetsTheSocketsAndTheOtherEnds) {
   TestRing ring;
   ring.begin(10, 7);
