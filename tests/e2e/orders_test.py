@@ -11,7 +11,9 @@ import sys
 import unittest
 
 from faults import FaultsCase
-from harness import wait_until
+from harness import SqlError, wait_until
+
+NO_SUCH_THREAD = 1094
 
 
 class Orders(FaultsCase):
@@ -159,9 +161,12 @@ class Orders(FaultsCase):
         epoch = self.stack.epoch()
         mark = self.mark("writer")
         with self.stack.database.session() as sql:
-            sql.execute("SET PASSWORD FOR 'ringside'@'localhost' = PASSWORD('another')")
-            for (thread,) in sql.query("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'ringside'"):
-                sql.execute(f"KILL {thread}")
+            self.stack.database.set_password(sql, "another")
+            for thread in self.stack.database.threads(sql, "USER = 'ringside'"):
+                try:
+                    sql.execute(f"KILL {thread}")
+                except SqlError as error:
+                    self.assertEqual(error.code, NO_SUCH_THREAD)  # it has ended by itself
             self.ends_with(self.stack.writer, mark, "connecting to the database server", "1045", "user 'ringside'")
             self.await_replicas("the writer is gone")
             for index in range(self.REPLICAS):
@@ -170,7 +175,7 @@ class Orders(FaultsCase):
             mark = self.mark("writer")
             self.ends_with(self.stack.start_writer(ready=False), mark, "1045")
             secret = self.stack.PASSWORD.replace("\\", "\\\\").replace("'", "\\'")
-            sql.execute(f"SET PASSWORD FOR 'ringside'@'localhost' = PASSWORD('{secret}')")
+            self.stack.database.set_password(sql, secret)
         self.stack.start_writer()
         self.await_all_ready()
         self.assertEqual(self.stack.epoch(), epoch)
