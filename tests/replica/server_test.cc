@@ -250,7 +250,7 @@ TEST(Server, AMysqlGtidIsReachedWhenTheExecutedSetHoldsIt) {
   EXPECT_EQ(client.get("/version").body, "{\"version\":8,\"gtid\":\"" + a + ":1-5:blue:1-2," + b + ":9\"}");
   for (const std::string& there :
        {a + ":5", a + ":1-5", a + ":blue:2", b + ":9", a + ":2:4:Blue:1," + b + ":9", a + "%3A5",
-        "3E11FA47-71CA-11E1-9E33-C80AA9429562:1-5", a + ":1-5:blue:1-2," + b + ":9"}) {
+        std::string("3E11FA47-71CA-11E1-9E33-C80AA9429562:1-5"), a + ":1-5:blue:1-2," + b + ":9"}) {
     EXPECT_EQ(client.get("/v1/items/1?wait=0ms&minGtid=" + there).status, 200) << there;
     if (there.find('%') != std::string::npos) continue;
     EXPECT_EQ(client.get("/v1/items/1?wait=0ms", "Ringside-Min-Gtid: " + there + "\r\n").status, 200)
