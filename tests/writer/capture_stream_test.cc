@@ -334,7 +334,7 @@ TEST_P(CaptureStreamOfMysql, GtidsOfSeveralServersAndTagsAreFollowedAndResumedFr
                     "SET gtid_next = '" + other + ":4'", "BEGIN", "COMMIT", "SET gtid_next = 'AUTOMATIC'"});
   EXPECT_TRUE(until([&] { return mirror_.gtid == source_position(); })) << mirror_.gtid;
   const std::uint64_t epoch = mirror_.epoch();
-  for (const std::string gtid : {other + ":9", "AUTOMATIC:blue"s, "AUTOMATIC"s}) {
+  for (const std::string& gtid : {other + ":9", "AUTOMATIC:blue"s, "AUTOMATIC"s}) {
     server_->sql_all({"SET gtid_next = '" + gtid + "'", "UPDATE a SET v = v + 1 WHERE id = 10",
                       "SET gtid_next = 'AUTOMATIC'"});
     expect_equal_version();
