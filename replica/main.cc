@@ -1,18 +1,14 @@
 // ringside-replica: serves the ring that a writer keeps on this host.
 #include <build_commit.h>
-#include <signal.h>
-#include <sys/signalfd.h>
 
-#include <cerrno>
 #include <cstdint>
-#include <cstring>
-#include <exception>
 #include <string>
 
 #include <CLI/CLI.hpp>
 
 #include "base/config.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "base/unique_fd.h"
 #include "replica/server.h"
 
@@ -33,33 +29,12 @@ above 100 wrong command line.
 Settings, metrics, runbook: docs/operating.md. Questions: docs/http.md.)";
 
 struct Arguments {
-  std::string config;
   unsigned index = 0;
   bool takes_over = false;
-  std::string log_format = "text";
-  std::string log_level = "info";
 };
 
-// SIGTERM and SIGINT come by a descriptor, so that the event loop sees them between two turns.
-Result<UniqueFd> stop_signals() {
-  sigset_t signals;
-  ::sigemptyset(&signals);
-  ::sigaddset(&signals, SIGTERM);
-  ::sigaddset(&signals, SIGINT);
-  if (::pthread_sigmask(SIG_BLOCK, &signals, nullptr) == 0) {
-    UniqueFd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (fd) return fd;
-  }
-  return Error{ErrorKind::kIo, std::string("cannot receive signals: ") + std::strerror(errno)};
-}
-
-Result<void> run(const Arguments& arguments) {
-  RINGSIDE_ASSIGN(const LogFormat format, parse_log_format(arguments.log_format));
-  RINGSIDE_ASSIGN(const LogLevel level, parse_log_level(arguments.log_level));
-  init_logging(format, level);
+Result<void> run(const Config& config, const Arguments& arguments) {
   RINGSIDE_ASSIGN(const UniqueFd signals, stop_signals());
-  RINGSIDE_ASSIGN(const Config config, load_config(arguments.config));
-
   ServerOptions options;
   options.ring_directory = config.ring.directory;
   options.ring_name = config.ring.name;
@@ -92,9 +67,6 @@ int main(int argc, char** argv) {
   replica::Arguments arguments;
   CLI::App app(replica::kPurpose, "ringside-replica");
   app.footer(replica::kMore);
-  app.add_option("--config", arguments.config, "The configuration file (TOML), the writer's")
-      ->required()
-      ->type_name("FILE");
   app.add_option("--index", arguments.index,
                  "Which of the host's replicas this is: chooses the admin port and fills {index}")
       ->capture_default_str()
@@ -102,21 +74,6 @@ int main(int argc, char** argv) {
   app.add_flag(
       "--take-over", arguments.takes_over,
       "Join first, then get the listening sockets of the replica of this index that runs; that one ends");
-  app.add_option("--log-format", arguments.log_format, "Of standard error: text or json")
-      ->capture_default_str()
-      ->type_name("FORMAT");
-  app.add_option("--log-level", arguments.log_level,
-                 "The least that is logged: debug, info, warning or error")
-      ->capture_default_str()
-      ->type_name("LEVEL");
-  app.set_version_flag("--version", "ringside-replica " + std::string(replica::kProgramVersion));
-  CLI11_PARSE(app, argc, argv);
-  try {
-    const Result<void> ended = replica::run(arguments);
-    if (ended) return 0;
-    log_error("ringside-replica cannot go on", {{"reason", ended.error().message}});
-  } catch (const std::exception& error) {
-    log_error("ringside-replica cannot go on", {{"reason", error.what()}});
-  }
-  return 1;
+  return run_program(app, std::string(replica::kProgramVersion), argc, argv,
+                     [&](const Config& config) { return replica::run(config, arguments); });
 }

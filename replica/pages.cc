@@ -109,9 +109,8 @@ bool ReplicaPages::is_too_old() const {
 std::string ReplicaPages::too_old_reason() const {
   const shm::SourceState source = follower_.reader().source();
   return fmt::format(
-      "what it serves is {:.1f} s old (replica.max_staleness is {:.1f} s): capture is {}, the writer is "
-      "{}, {} "
-      "transactions are missing",
+      "what it serves is {:.1f} s old (replica.max_staleness is {:.1f} s): capture is {}, the writer is {}, "
+      "{} transactions are missing",
       staleness_seconds(), static_cast<double>(config_.max_staleness.count()) / 1e3,
       to_string(source.capture), follower_.reader().writer_is_alive() ? "alive" : "gone",
       behind(source, follower_.tables().visible_version()));

@@ -208,11 +208,11 @@ bool Planner::minimum_of_gtid(Context& c, std::string_view raw, std::uint64_t& w
     return false;
   }
   if (tables.gtids().contradicts(gtid)) {
-    c.fail(409, "history-changed", "The history changed",
-           "The server's history does not have this GTID: it was restored, or is another one. Read again "
-           "what it "
-           "was about. This replica is at ",
-           tables.gtid(), ".");
+    c.fail(
+        409, "history-changed", "The history changed",
+        "The server's history does not have this GTID: it was restored, or is another one. Read again what "
+        "it was about. This replica is at ",
+        tables.gtid(), ".");
     return false;
   }
   wanted = std::max(wanted, gtid.sequence);

@@ -94,8 +94,8 @@ class Responder {
   Responder& operator=(const Responder&) = delete;
 
   // Before anything else in a turn, and again after records were applied. `tables` nullptr: not serving, for
-  // `unready_reason`. is_draining: a request behind which no other has arrived
-  // is a connection's last, and its answer says so.
+  // `unready_reason`. is_draining: a request behind which no other has arrived is a connection's last, and its
+  // answer says so.
   struct TurnState {
     const TableStore* tables = nullptr;
     std::string_view unready_reason;

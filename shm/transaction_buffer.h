@@ -6,7 +6,8 @@
 //
 // Threads: one.   Ownership: owns memory and the spill file.
 // Errors: kUnsupported (a record beyond max_record_bytes), kLimit (no spill file is to be had: disk full, directory
-// missing): the record was not taken. kIo: the transaction cannot be published. Limits: memory_limit bytes of memory, plus one record; the file as the disk allows.
+// missing): the record was not taken. kIo: the transaction cannot be published.
+// Limits: memory_limit bytes of memory, plus one record; the file as the disk allows.
 #pragma once
 
 #include <cstdint>

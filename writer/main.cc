@@ -1,14 +1,11 @@
 // ringside-writer: commands to MySQL, binlog to ring. Wiring only.
 
 #include <build_commit.h>
-#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
-#include <exception>
 #include <string>
 #include <thread>
 
@@ -16,6 +13,7 @@
 
 #include "base/config.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "shm/ring_writer.h"
 #include "writer/capture/capture.h"
 #include "writer/capture/capture_status.h"
@@ -27,34 +25,17 @@ namespace ringside::writer {
 namespace {
 
 constexpr const char* kPurpose =
-    R"(Keeps the ring in shared memory equal to a MariaDB database, and takes commands for
-that database over HTTP. One a ring; it may be stopped and started at any time.
-Replicas (ringside-replica) answer queries from the ring.)";
+    R"(Keeps the ring in shared memory equal to a MySQL or MariaDB database, and takes
+commands for that database over HTTP. One a ring; it may be stopped and started at any
+time. Replicas (ringside-replica) answer queries from the ring.)";
 constexpr const char* kMore =
     R"(The server's settings and privileges are checked first; what is wrong is named with
 the SQL that mends it. RINGSIDE_MYSQL_PASSWORD is the password when the configuration
 has none. SIGTERM, SIGINT: commands under way are finished, the ring stays.
 
 Exit codes: 0 ended as asked; 1 cannot go on, the last line of the log says why;
-2 log format or level unknown; above 100 wrong command line.
+above 100 wrong command line.
 Settings, metrics, runbook: docs/operating.md. Commands: docs/http.md.)";
-
-struct Arguments {
-  std::string config;
-  std::string log_format = "text";
-  std::string log_level = "info";
-};
-
-// Blocks SIGTERM and SIGINT in this thread and all it starts, and returns a descriptor that reads them.
-UniqueFd block_signals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
-  return UniqueFd(signalfd(-1, &signals, SFD_CLOEXEC));
-}
 
 // Waits for a signal, or for capture's end.
 void wait_for_end(int signals, int capture_ended) {
@@ -63,10 +44,10 @@ void wait_for_end(int signals, int capture_ended) {
   }
 }
 
-Result<void> run(const Arguments& arguments) {
-  RINGSIDE_ASSIGN(Config config, load_config(arguments.config));
+Result<void> run(Config config) {
   RINGSIDE_TRY(prepare_writer(config));
-  const UniqueFd signals = block_signals();
+  RINGSIDE_ASSIGN(const UniqueFd signals, stop_signals());
+  ::signal(SIGPIPE, SIG_IGN);  // a client or a server that has gone is an error of the call, not the end
   const UniqueFd capture_ended(::eventfd(0, EFD_CLOEXEC));
 
   shm::RingOptions ring;
@@ -108,36 +89,8 @@ Result<void> run(const Arguments& arguments) {
 }  // namespace ringside::writer
 
 int main(int argc, char** argv) {
-  ringside::writer::Arguments arguments;
-  CLI::App app{ringside::writer::kPurpose};
-  app.name("ringside-writer");
-  app.footer(ringside::writer::kMore);
-  app.set_version_flag("--version", "ringside-writer " RINGSIDE_VERSION);
-  app.add_option("--config", arguments.config, "The configuration file (TOML)")
-      ->required()
-      ->type_name("FILE");
-  app.add_option("--log-format", arguments.log_format, "Of standard error: text or json")
-      ->capture_default_str()
-      ->type_name("FORMAT");
-  app.add_option("--log-level", arguments.log_level,
-                 "The least that is logged: debug, info, warning or error")
-      ->capture_default_str()
-      ->type_name("LEVEL");
-  CLI11_PARSE(app, argc, argv);
-
-  const auto format = ringside::parse_log_format(arguments.log_format);
-  const auto level = ringside::parse_log_level(arguments.log_level);
-  if (!format || !level) {
-    fmt::print(stderr, "ringside-writer: {}\n", !format ? format.error().message : level.error().message);
-    return 2;
-  }
-  ringside::init_logging(*format, *level);
-  try {
-    const ringside::Result<void> ended = ringside::writer::run(arguments);
-    if (ended) return 0;
-    ringside::log_error("writer cannot go on", {{"reason", ended.error().message}});
-  } catch (const std::exception& e) {
-    ringside::log_error("writer cannot go on", {{"reason", e.what()}});
-  }
-  return 1;
+  using namespace ringside;
+  CLI::App app(writer::kPurpose, "ringside-writer");
+  app.footer(writer::kMore);
+  return run_program(app, RINGSIDE_VERSION, argc, argv, writer::run);
 }

@@ -229,12 +229,16 @@ class References(unittest.TestCase):
                                                                          re.MULTILINE))
         for path in (ROOT / "tests").rglob("*_test.py"):
             suite = ""
+            tests = {}  # by class: a class has those of its bases in the same file as well
             for line in read(path).splitlines():
-                match = re.match(r"class (\w+)|    def (test_\w+)", line)
+                match = re.match(r"class (\w+)(?:\(([^)]*)\))?|    def (test_\w+)", line)
                 if match and match.group(1):
                     suite = match.group(1)
+                    bases = re.findall(r"\w+", match.group(2) or "")
+                    tests[suite] = {name for base in bases for name in tests.get(base, ())}
                 elif match:
-                    known.add(f"{suite}.{match.group(2)}")
+                    tests[suite].add(match.group(3))
+            known.update(f"{suite}.{name}" for suite, names in tests.items() for name in names)
         text = read(ROOT / "docs" / "testing.md")
         named = re.findall(r"`([A-Z]\w+\.(?:[A-Z]|test_)\w+)`", text)
         self.assertGreater(len(named), 50)

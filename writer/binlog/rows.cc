@@ -216,15 +216,11 @@ Result<void> RowDecoder::read_image(shm::RowBuilder& row) {
 ValueStatus RowDecoder::read_value(const Plan& plan, std::string& out) {
   switch (plan.type) {
     case ColumnType::kTiny:
-      return read_integer(plan, out, 1);
     case ColumnType::kShort:
-      return read_integer(plan, out, 2);
     case ColumnType::kInt24:
-      return read_integer(plan, out, 3);
     case ColumnType::kLong:
-      return read_integer(plan, out, 4);
     case ColumnType::kLongLong:
-      return read_integer(plan, out, 8);
+      return read_integer(plan, out, integer_bytes(plan.type));
     case ColumnType::kDecimal:
       return read_decimal(plan, out);
     case ColumnType::kFloat:

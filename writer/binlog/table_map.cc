@@ -26,20 +26,8 @@ enum Metadata : std::uint8_t {
 };
 
 bool is_number(ColumnType type) {
-  switch (type) {
-    case ColumnType::kTiny:
-    case ColumnType::kShort:
-    case ColumnType::kInt24:
-    case ColumnType::kLong:
-    case ColumnType::kLongLong:
-    case ColumnType::kDecimal:
-    case ColumnType::kFloat:
-    case ColumnType::kDouble:
-    case ColumnType::kYear:
-      return true;
-    default:
-      return false;
-  }
+  return integer_bytes(type) != 0 || type == ColumnType::kDecimal || type == ColumnType::kFloat ||
+         type == ColumnType::kDouble || type == ColumnType::kYear;
 }
 
 // The columns that the character set lists count. MariaDB counts GEOMETRY among them, MySQL does not.

@@ -54,6 +54,24 @@ enum class ColumnType : std::uint8_t {
   kGeometry = 255,
 };
 
+// How long a value of an integer type is; 0 for all other types.
+constexpr std::uint32_t integer_bytes(ColumnType type) {
+  switch (type) {
+    case ColumnType::kTiny:
+      return 1;
+    case ColumnType::kShort:
+      return 2;
+    case ColumnType::kInt24:
+      return 3;
+    case ColumnType::kLong:
+      return 4;
+    case ColumnType::kLongLong:
+      return 8;
+    default:
+      return 0;
+  }
+}
+
 struct MapColumn {
   std::string name;
   ColumnType type = ColumnType::kNull;

@@ -95,15 +95,11 @@ Result<shm::Column> column_from_map(const MapColumn& map) {
   column.nullable = map.is_nullable;
   switch (map.type) {
     case ColumnType::kTiny:
-      return number(column, map, 1);
     case ColumnType::kShort:
-      return number(column, map, 2);
     case ColumnType::kInt24:
-      return number(column, map, 3);
     case ColumnType::kLong:
-      return number(column, map, 4);
     case ColumnType::kLongLong:
-      return number(column, map, 8);
+      return number(column, map, integer_bytes(map.type));
     case ColumnType::kFloat:
       return plain(column, ValueKind::kFloat);
     case ColumnType::kDouble:
