@@ -263,6 +263,10 @@ Result<void> Capture::compare_mysql(Connection& connection) {
     if (!difference.lost.empty()) {
       start_over(std::move(difference.lost), true);
     } else if (!difference.purged.empty()) {
+      {
+        const std::lock_guard lock(status_mutex_);
+        ++status_.reconnects[std::string(to_string(StreamFailure::kPurged))];
+      }
       start_over(std::move(difference.purged), false);
     }
     return {};
