@@ -285,7 +285,8 @@ class MysqlDatabase(DatabaseServer):
             "--log-bin=binlog", "--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--binlog-row-image=FULL",
             "--binlog-row-metadata=FULL", "--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1",
             "--innodb-redo-log-capacity=64M", "--innodb-buffer-pool-size=128M", "--innodb-doublewrite=OFF",
-            "--performance-schema=OFF", "--max-allowed-packet=64M", "--cte-max-recursion-depth=1000000"]
+            "--performance-schema=OFF", "--max-allowed-packet=64M", "--cte-max-recursion-depth=1000000",
+            "--local-infile=ON"]
 
     def create_ringside_user(self, database: str, password: str) -> None:
         with self.session() as session:
