@@ -175,7 +175,7 @@ class Metrics(unittest.TestCase):
 
 
 PROBLEMS = [r"urn:ringside:problem:([a-z-]+)", r'\.type = "([a-z-]+)"', r'\bproblem\(\s*\d+, "([a-z-]+)"',
-            r'\bunavailable\(\s*"([a-z-]+)"', r'\bfail\(\d+, "([a-z-]+)"', r'\{\d{3}, "([a-z-]+)"',
+            r'\bunavailable\(\s*"([a-z-]+)"', r'\bfail\(\s*\d+, "([a-z-]+)"', r'\{\d{3}, "([a-z-]+)"',
             r'\bverdict\([^;"]*"([a-z-]+)"', r'\bslug = status == 408 \? std::string_view\("([a-z-]+)"\)',
             r': std::string_view\("([a-z]+-request)"\)']
 
