@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fmt/format.h>
+#include <mariadb/errmsg.h>
 #include <mariadb/mysqld_error.h>
 #include <poll.h>
 
@@ -77,6 +78,7 @@ StreamFailure classify_stream_error(unsigned number, std::string_view text) {
     case ER_SERVER_SHUTDOWN:
     case ER_QUERY_INTERRUPTED:
     case ER_CONNECTION_KILLED:
+    case CR_SSL_CONNECTION_ERROR:  // the handshake is long over: the connection is gone
       return StreamFailure::kLostConnection;
     case ER_MASTER_FATAL_ERROR_READING_BINLOG:
       break;
