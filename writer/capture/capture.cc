@@ -180,6 +180,9 @@ Result<void> Capture::open_ring() {
 // final when its kind is kInvalid (settings) or kUnsupported.
 Result<void> Capture::connect_once() {
   RINGSIDE_TRY(open_ring());
+  // Now, and not only with the new ring (which insists on it): this writer may have to end before, because of what the
+  // source's settings have become, and the next one has to know.
+  if (history_was_lost_ && dependencies_.history(history_)) history_was_lost_ = false;
   RINGSIDE_TRY(look_at_source());
   if (!new_epoch_reason_.empty()) RINGSIDE_TRY(load_new_epoch());
   RINGSIDE_TRY(open_stream());

@@ -166,9 +166,9 @@ class Capture {
   std::uint64_t differs_since_ns_ = 0;
   std::uint64_t differs_at_ = 0;
   std::uint64_t stream_began_at_ = 0;  // transactions seen when it was opened
-  std::string history_;           // of publisher_
-  std::string server_uuid_;       // MySQL: of the source as last looked at
-  std::string new_epoch_reason_;  // not empty: the next connection loads a new epoch
+  std::string history_;                // of publisher_
+  std::string server_uuid_;            // MySQL: of the source as last looked at
+  std::string new_epoch_reason_;       // not empty: the next connection loads a new epoch
   bool history_was_lost_ = false;
   bool has_warned_ = false;
   bool is_schema_unseen_ = true;  // whether the tables are still those of the ring

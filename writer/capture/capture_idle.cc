@@ -28,8 +28,9 @@ Result<Capture::Next> Capture::look_while_idle() {
   next_look_ns_ = now + kLookNs;
   const Result<MysqlDifference> difference = ask_idle_source();
   if (!difference) {
-    log_warning("the source cannot be asked whether it still has the ring's history; it is followed all the same",
-                {{"reason", difference.error().message}});
+    log_warning(
+        "the source cannot be asked whether it still has the ring's history; it is followed all the same",
+        {{"reason", difference.error().message}});
     look_connection_.reset();
     next_look_ns_ = now + kLookAgainNs;
     return Next::kGoOn;
