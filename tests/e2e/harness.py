@@ -177,6 +177,7 @@ class DatabaseServer:
 
     # --- what the two say differently
 
+    PRIVILEGES = ""        # on the database that is mirrored
     POSITION_SQL = ""      # all that is committed, as a minGtid
     RESET_BINLOG_SQL = ""  # a history from its beginning
 
@@ -214,6 +215,7 @@ class Database(DatabaseServer):
 
     NAME = "mariadbd"
     VERSION_SQL = "SELECT SUBSTRING_INDEX(CONCAT('0-0-0,', @@gtid_binlog_pos), '-', -1)"
+    PRIVILEGES = "SELECT, INSERT, UPDATE, DELETE"
     POSITION_SQL = "SELECT @@GLOBAL.gtid_binlog_pos"
     RESET_BINLOG_SQL = "RESET MASTER"
 
@@ -241,7 +243,7 @@ class Database(DatabaseServer):
             session.execute(f"""
                 CREATE USER 'ringside'@'localhost' IDENTIFIED BY '{password}';
                 GRANT REPLICATION SLAVE, BINLOG MONITOR, SLAVE MONITOR ON *.* TO 'ringside'@'localhost';
-                GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.* TO 'ringside'@'localhost';
+                GRANT {self.PRIVILEGES} ON `{database}`.* TO 'ringside'@'localhost';
                 GRANT ALL ON `ringside`.* TO 'ringside'@'localhost'""")
 
     @staticmethod
@@ -265,6 +267,7 @@ class MysqlDatabase(DatabaseServer):
         SELECT COALESCE(SUM(SUBSTRING_INDEX(part, '-', -1) - SUBSTRING_INDEX(part, '-', 1) + 1), 0) FROM JSON_TABLE(
           CONCAT('["', REPLACE(REPLACE(REPLACE(@@GLOBAL.gtid_executed, '\n', ''), ',', '","'), ':', '","'), '"]'),
           '$[*]' COLUMNS(part VARCHAR(80) PATH '$')) AS parts WHERE part REGEXP '^ *[0-9]+(-[0-9]+)?$'"""
+    PRIVILEGES = "SELECT, LOCK TABLES, INSERT, UPDATE, DELETE"
     POSITION_SQL = "SELECT @@GLOBAL.gtid_executed"
     RESET_BINLOG_SQL = "RESET BINARY LOGS AND GTIDS"
 
@@ -293,7 +296,7 @@ class MysqlDatabase(DatabaseServer):
             session.execute(f"""
                 CREATE USER 'ringside'@'localhost' IDENTIFIED BY '{password}';
                 GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'ringside'@'localhost';
-                GRANT SELECT, LOCK TABLES, INSERT, UPDATE, DELETE ON `{database}`.* TO 'ringside'@'localhost';
+                GRANT {self.PRIVILEGES} ON `{database}`.* TO 'ringside'@'localhost';
                 GRANT ALL ON `ringside`.* TO 'ringside'@'localhost'""")
 
     @staticmethod
@@ -472,10 +475,11 @@ class StackCase(unittest.TestCase):
     REPLICAS = 2
     SETTINGS = ""
     SERVER = "mariadb"
+    DATABASE_OPTIONS: List[str] = []
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.stack = Stack(cls.REPLICAS, cls.SETTINGS, server=cls.SERVER)
+        cls.stack = Stack(cls.REPLICAS, cls.SETTINGS, cls.DATABASE_OPTIONS, cls.SERVER)
         cls.addClassCleanup(cls.stack.close)
         try:
             cls.prepare()

@@ -14,10 +14,13 @@ from faults import FaultsCase
 from harness import SqlError, wait_until
 
 NO_SUCH_THREAD = 1094
+PARTS = ("database", "writer", "replicas")
 
 
 class Orders(FaultsCase):
     """One database; each test begins with everything stopped and no ring."""
+
+    ORDERS = tuple(itertools.permutations(PARTS))
 
     @classmethod
     def prepare(cls) -> None:
@@ -52,9 +55,8 @@ class Orders(FaultsCase):
 
     def test_every_order(self):
         """Each order of starting; then stopped in that order, the others going on; exit codes 0."""
-        parts = ("database", "writer", "replicas")
         self.stack.database.stop()
-        for n, order in enumerate(itertools.permutations(parts)):
+        for n, order in enumerate(self.ORDERS):
             with self.subTest(order=order):
                 for part in order:
                     {"database": self.stack.database.start, "replicas": self.start_replicas,
@@ -148,7 +150,7 @@ class Orders(FaultsCase):
                        f"database {name} is missing", f"CREATE DATABASE `{name}`", f"GRANT SELECT ON `{name}`.*")
         self.await_replicas("there is no ring")
         with self.stack.database.session() as sql:
-            sql.execute(f"CREATE DATABASE `{name}`; GRANT SELECT, INSERT, UPDATE, DELETE ON `{name}`.* TO 'ringside'@'localhost'; "
+            sql.execute(f"CREATE DATABASE `{name}`; GRANT {self.stack.database.PRIVILEGES} ON `{name}`.* TO 'ringside'@'localhost'; "
                         f"CREATE TABLE `{name}`.t (id INT PRIMARY KEY); INSERT INTO `{name}`.t VALUES (1)")
         self.stack.start_writer()
         self.await_all_ready()
@@ -234,6 +236,19 @@ class Orders(FaultsCase):
             self.stack.replicas[1].signal(signal.SIGCONT)
         self.await_all_ready()
         self.compare()
+
+
+class MysqlOrders(Orders):
+    """Its clean shutdown takes 8 s while a stream is open, and ends that in order: two of the orders are enough."""
+
+    SERVER = "mysql"
+    ORDERS = (("replicas", "writer", "database"), PARTS)
+    # No server has a part in these.
+    test_no_ring_directory_yet = None
+    test_the_ring_is_removed_while_all_run = None
+    test_ports_taken_and_freed = None
+    test_a_second_writer_is_refused = None
+    test_stopped_replicas_hold_up_nobody = None
 
 
 if __name__ == "__main__":

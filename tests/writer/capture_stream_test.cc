@@ -365,6 +365,33 @@ TEST_P(CaptureStreamOfMysql, AResetOfAllGtidsIsALostHistory) {
   EXPECT_EQ(mirror_.gtid, source_position());
 }
 
+// The server goes on to send heartbeats for the file that it has removed, and nothing else.
+TEST_P(CaptureStreamOfMysql, AResetUnderTheStreamIsNoticed) {
+  start_and_load();
+  insert(1, 3);
+  expect_equal_version();
+  const std::uint64_t epoch = mirror_.epoch();
+  const std::string history = history_id();
+  server_->sql("RESET BINARY LOGS AND GTIDS");
+  EXPECT_TRUE(until([&] { return mirror_.epoch() != 0 && mirror_.epoch() != epoch; }));
+  EXPECT_NE(history_id(), history);
+  insert(4, 5);
+  EXPECT_TRUE(until([&] { return mirror_.gtid == source_position(); })) << mirror_.gtid;
+  expect_equal_pairs("a");
+}
+
+// The same set afterwards, as somebody may put it back: only what comes then is missing.
+TEST_P(CaptureStreamOfMysql, AStreamThatShowsNoMoreIsLeft) {
+  start_and_load();
+  insert(1, 9);
+  expect_equal_version();
+  const std::string before = source_position();
+  server_->sql_all({"RESET BINARY LOGS AND GTIDS", "SET GLOBAL gtid_purged = '" + before + "'"});
+  insert(10, 10);
+  EXPECT_TRUE(until([&] { return mirror_.gtid == source_position(); })) << mirror_.gtid;
+  expect_equal_pairs("a");
+}
+
 // Counted as executed and in no binlog: the ring cannot have them, and a table loaded beside the stream is at another set.
 TEST_P(CaptureStreamOfMysql, GtidsCountedByHandMeanANewRing) {
   start_and_load();
