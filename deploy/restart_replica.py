@@ -87,21 +87,34 @@ def start(args: argparse.Namespace) -> subprocess.Popen:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
 
-def await_successor(admin: AdminPort, successor: subprocess.Popen, seconds: float, meanwhile: str) -> None:
+def who_serves(admin: AdminPort) -> str:
+    status = admin.status()
+    if status and status.get("state") == "serving":
+        return f"process {status.get('pid')} serves on"
+    return "nothing serves at this index"
+
+
+def await_successor(admin: AdminPort, successor: subprocess.Popen, seconds: float, takes_over: bool) -> dict:
+    """Its /status once it serves. That is not to say that it is ready: the data may be older than replica.max_staleness,
+    and then the old one's were as well."""
     deadline = time.monotonic() + seconds
     reason = "it has not joined yet"
     while True:
         code = successor.poll()
         if code is not None:
-            raise Failed(f"the successor has ended with exit code {code}, its log says why; {meanwhile}")
+            raise Failed(f"the successor has ended with exit code {code}, its log says why; {who_serves(admin)}")
         status = admin.status()
-        if status and status.get("pid") == successor.pid:
-            if status.get("ready"):
-                return
+        answers = bool(status) and status.get("pid") == successor.pid
+        if answers:
+            if status.get("state") == "serving":
+                return status
             reason = str(status.get("reason"))
         if time.monotonic() >= deadline:
+            if answers and takes_over:
+                # The old one has stopped listening: to end this one as well would leave nobody.
+                raise Failed(f"process {successor.pid} has taken over, and does not serve after {seconds:g} s: {reason}")
             successor.send_signal(signal.SIGTERM)
-            raise Failed(f"not ready within {seconds:g} s: {reason}. The successor was stopped; {meanwhile}")
+            raise Failed(f"not serving within {seconds:g} s: {reason}. The successor was stopped; {who_serves(admin)}")
         time.sleep(POLL_SECONDS)
 
 
@@ -118,9 +131,10 @@ def restart(args: argparse.Namespace) -> str:
         raise Failed("something else than this replica answers on its admin port")
     begin = time.monotonic()
     successor = start(args)
-    await_successor(admin, successor, args.ready_timeout,
-                    f"process {before['pid']} serves on" if before else "nothing serves at this index")
+    status = await_successor(admin, successor, args.ready_timeout, bool(before))
     took = f"process {successor.pid} serves, {time.monotonic() - begin:.2f} s after its start"
+    if not status.get("ready"):
+        took += f" (not ready: {status.get('reason')})"
     if not before:
         return f"replica {args.index}: {took}; none ran before"
     begin = time.monotonic()

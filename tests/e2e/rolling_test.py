@@ -232,7 +232,6 @@ class Rolling(RollingCase):
         self.assertIn("none ran before", self.restart().stdout)
         self.end_successor()
 
-
     def test_5_who_is_in_the_queue_is_answered(self):
         replica = self.stack.replicas[0]
         if not replica.running():
@@ -253,6 +252,20 @@ class Rolling(RollingCase):
             with peer:
                 self.assertTrue(peer.recv(100).startswith(b"HTTP/1.1 200 "))
         self.assertEqual(replica.wait(60.0), 0)
+
+    def test_6_stale_data_are_no_reason_to_leave_nobody_serving(self):
+        if not self.stack.replicas[0].running():
+            self.stack.start_replica(0)
+        strict = self.stack.folder / "strict.toml"
+        strict.write_text(self.stack.config.read_text().replace("[replica]\n", "[replica]\nmax_staleness = \"100ms\"\n"))
+        self.assertEqual(self.stack.writer.terminate(), 0)
+        before = self.serving_pid()
+        done = self.restart("--ready-timeout", "30", config=str(strict))
+        self.assertIn("not ready: what it serves is", done.stdout)
+        self.assertNotEqual(self.serving_pid(), before)
+        with self.stack.to_replica(0) as connection:
+            self.assertEqual(connection.request("GET", "/v1/items/1").status, 200)
+        self.end_successor()
 
 
 def alone_in_a_namespace() -> None:
