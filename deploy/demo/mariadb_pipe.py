@@ -17,6 +17,9 @@ from decimal import Decimal
 from typing import List, Optional, Sequence
 
 DEADLINE_SECONDS = 120.0
+# Nothing comes after one of these, also not the token. 1053: the server shuts down, and says so before it closes;
+# 2026: the end of a connection that is encrypted.
+_LOST = (b"ERROR 2006", b"ERROR 2013", b"ERROR 2002", b"ERROR 1927", b"ERROR 1053", b"ERROR 2026")
 _UNESCAPE = {ord("n"): b"\n", ord("t"): b"\t", ord("0"): b"\0", ord("\\"): b"\\"}
 
 
@@ -157,7 +160,7 @@ class Session:
                         view = self._write(view, selector)
                     else:
                         self._read(key.fileobj, out if key.fileobj is process.stdout else errors, errors)
-                if any(mark in errors for mark in (b"ERROR 2006", b"ERROR 2013", b"ERROR 2002", b"ERROR 1927")):
+                if any(mark in errors for mark in _LOST):
                     self.close()
                     raise self._error(bytes(errors))
         # The client writes an error before it sends the next statement, so what belongs to this batch is there.

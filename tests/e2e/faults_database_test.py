@@ -88,5 +88,9 @@ class DatabaseFails(FaultsCase):
         self.assertIn('ringside_writer_reconnects_total{reason="half-dead connection"}', metrics)
 
 
+class MysqlDatabaseFails(DatabaseFails):
+    SERVER = "mysql"
+
+
 if __name__ == "__main__":
     sys.exit(unittest.main(verbosity=2))

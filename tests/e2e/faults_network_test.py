@@ -2,11 +2,15 @@
 connection and those of the commands. What is said, that reads go on, that each command is done as often as its answer
 says, and that all is well when the network is."""
 
+import random
+import shutil
+import subprocess
 import sys
+import tempfile
 import unittest
 
 from faults import FAST, FaultsCase
-from harness import metric
+from harness import choose, metric
 from proxy import COMMIT, Proxy
 
 BODY_BYTES = 400_000  # an event that takes many packets
@@ -18,13 +22,25 @@ class NetworkFails(FaultsCase):
 
     @classmethod
     def prepare(cls) -> None:
-        cls.proxy = Proxy(cls.stack.database.socket)
+        cls.proxy = cls.make_proxy()
         cls.addClassCleanup(cls.proxy.close)
         config = cls.stack.config.read_text(encoding="utf-8")
         socket = f'socket = "{cls.stack.database.socket}"\n'
         assert socket in config
-        cls.stack.config.write_text(config.replace(socket, f'host = "127.0.0.1"\nport = {cls.proxy.port}\n'), encoding="utf-8")
+        cls.stack.config.write_text(config.replace(socket, cls.way()), encoding="utf-8")
         super().prepare()
+
+    @classmethod
+    def make_proxy(cls) -> Proxy:
+        return Proxy(cls.stack.database.socket)
+
+    @classmethod
+    def way(cls) -> str:
+        """To the proxy, as the configuration says it."""
+        return f'host = "127.0.0.1"\nport = {cls.proxy.port}\n'
+
+    def is_stream(self, pair) -> bool:
+        return pair.is_stream
 
     def setUp(self) -> None:
         self.writer_mark = self.mark("writer")
@@ -39,6 +55,9 @@ class NetworkFails(FaultsCase):
         self.assertEqual(self.stack.epoch(), self.epoch)
         self.assertEqual(self.lines("replica0", self.replica_mark, " "), [])
 
+    def look_for_stream(self) -> None:
+        """Before is_stream() is asked."""
+
     def reconnects(self, reason: str) -> float:
         with self.stack.to_writer() as writer:
             return metric(writer, "ringside_writer_reconnects_total", reason=reason)
@@ -52,7 +71,8 @@ class NetworkFails(FaultsCase):
         before = self.reconnects("lost connection")
         for after in (1, 1000, BODY_BYTES // 2, BODY_BYTES + 100):
             mark = self.mark("writer")
-            self.assertEqual(self.proxy.cut(Proxy.is_stream, after=after), 1)
+            self.look_for_stream()
+            self.assertEqual(self.proxy.cut(self.is_stream, after=after), 1)
             self.change_large(after)
             self.await_line("writer", mark, "the source cannot be followed", "reading the binlog")
             self.await_line("writer", mark, "following the binlog")
@@ -144,6 +164,64 @@ class NetworkFails(FaultsCase):
                     self.assertIn("nothing was changed", self.expect(response, 503, "database-unavailable").json()["detail"])
                 self.assertEqual(sql.value(f"SELECT COUNT(*) FROM facts WHERE token = '{token}'"), str(rows))
         self.compare()
+
+
+class MysqlNetworkFails(NetworkFails):
+    """By a unix socket, where no server is silent for long."""
+
+    SERVER = "mysql"
+    test_refused = None
+    test_stalled_towards_the_database_only = None
+    test_trickling = None
+
+    @classmethod
+    def make_proxy(cls) -> Proxy:
+        return Proxy(cls.stack.database.socket, str(cls.stack.folder / "proxy.sock"))
+
+    @classmethod
+    def way(cls) -> str:
+        return f'socket = "{cls.stack.folder}/proxy.sock"\n'
+
+
+class MysqlNetworkWithTlsFails(NetworkFails):
+    """By TCP with TLS, the server's certificate verified: the proxy sees nothing of what it cuts."""
+
+    SERVER = "mysql"
+    PORT = choose(str(random.randrange(29000, 31000)), set())
+    test_refused = None
+    test_stalled_towards_the_writer_only = None
+    test_stalled_towards_the_database_only = None
+    test_trickling = None
+    test_lost_in_commit = None  # what cannot be read cannot be trapped
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """The certificates that the server makes for itself name no host."""
+        folder = tempfile.mkdtemp(prefix="ringside-e2e-", dir="/tmp")
+        cls.addClassCleanup(shutil.rmtree, folder)
+        cls.certificate, key = f"{folder}/certificate.pem", f"{folder}/key.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+                        "-keyout", key, "-out", cls.certificate], check=True, capture_output=True)
+        cls.DATABASE_OPTIONS = ["--skip-networking=OFF", "--bind-address=127.0.0.1", f"--port={cls.PORT}",
+                                f"--ssl-cert={cls.certificate}", f"--ssl-key={key}", f"--ssl-ca={cls.certificate}"]
+        super().setUpClass()
+
+    @classmethod
+    def make_proxy(cls) -> Proxy:
+        return Proxy(("127.0.0.1", cls.PORT))
+
+    @classmethod
+    def way(cls) -> str:
+        return super().way() + f'tls = true\ntls_ca = "{cls.certificate}"\n'
+
+    def look_for_stream(self) -> None:
+        with self.stack.session() as sql:
+            hosts = sql.query("SELECT HOST FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog%' ORDER BY ID")
+        self.stream_port = int(hosts[-1][0].rpartition(":")[2])
+
+    def is_stream(self, pair) -> bool:
+        return pair.port == self.stream_port
 
 
 if __name__ == "__main__":

@@ -175,12 +175,49 @@ class DatabaseServer:
         """With no more than docs/operating.md says it needs. `password`: already escaped for SQL."""
         raise NotImplementedError
 
+    # --- what the two say differently
+
+    PRIVILEGES = ""        # on the database that is mirrored
+    POSITION_SQL = ""      # all that is committed, as a minGtid
+    RESET_BINLOG_SQL = ""  # a history from its beginning
+
+    def position(self, session: Session) -> str:
+        return session.value(self.POSITION_SQL).replace("\n", "")
+
+    @staticmethod
+    def numbers(count: int) -> str:
+        """A table of them, from 1 on, in the column seq."""
+        raise NotImplementedError
+
+    @staticmethod
+    def set_password(session: Session, password: str) -> None:
+        """Ringside's. `password`: already escaped for SQL."""
+        raise NotImplementedError
+
+    def become_another(self) -> None:
+        """From the next start on another server has these data."""
+        raise NotImplementedError
+
+    @staticmethod
+    def threads(session: Session, which: str) -> List[int]:
+        """Of sessions on the server: `which` is a condition on information_schema.PROCESSLIST."""
+        return [int(row[0]) for row in
+                session.query(f"SELECT ID FROM information_schema.PROCESSLIST WHERE {which} ORDER BY ID")]
+
+    def kill_stream(self, session: Session) -> None:
+        """The newest connection that reads the binlog."""
+        threads = wait_until(lambda: self.threads(session, "COMMAND LIKE 'Binlog%'"), "the stream is there")
+        session.execute(f"KILL {threads[-1]}")
+
 
 class Database(DatabaseServer):
     """MariaDB, Debian's."""
 
     NAME = "mariadbd"
     VERSION_SQL = "SELECT SUBSTRING_INDEX(CONCAT('0-0-0,', @@gtid_binlog_pos), '-', -1)"
+    PRIVILEGES = "SELECT, INSERT, UPDATE, DELETE"
+    POSITION_SQL = "SELECT @@GLOBAL.gtid_binlog_pos"
+    RESET_BINLOG_SQL = "RESET MASTER"
 
     def _make_data(self) -> None:
         self._user = ["--user=root"] if os.geteuid() == 0 else []
@@ -206,8 +243,19 @@ class Database(DatabaseServer):
             session.execute(f"""
                 CREATE USER 'ringside'@'localhost' IDENTIFIED BY '{password}';
                 GRANT REPLICATION SLAVE, BINLOG MONITOR, SLAVE MONITOR ON *.* TO 'ringside'@'localhost';
-                GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.* TO 'ringside'@'localhost';
+                GRANT {self.PRIVILEGES} ON `{database}`.* TO 'ringside'@'localhost';
                 GRANT ALL ON `ringside`.* TO 'ringside'@'localhost'""")
+
+    @staticmethod
+    def numbers(count: int) -> str:
+        return f"seq_1_to_{count}"
+
+    @staticmethod
+    def set_password(session: Session, password: str) -> None:
+        session.execute(f"SET PASSWORD FOR 'ringside'@'localhost' = PASSWORD('{password}')")
+
+    def become_another(self) -> None:
+        self.options(["--server-id=2"])
 
 
 class MysqlDatabase(DatabaseServer):
@@ -219,6 +267,9 @@ class MysqlDatabase(DatabaseServer):
         SELECT COALESCE(SUM(SUBSTRING_INDEX(part, '-', -1) - SUBSTRING_INDEX(part, '-', 1) + 1), 0) FROM JSON_TABLE(
           CONCAT('["', REPLACE(REPLACE(REPLACE(@@GLOBAL.gtid_executed, '\n', ''), ',', '","'), ':', '","'), '"]'),
           '$[*]' COLUMNS(part VARCHAR(80) PATH '$')) AS parts WHERE part REGEXP '^ *[0-9]+(-[0-9]+)?$'"""
+    PRIVILEGES = "SELECT, LOCK TABLES, INSERT, UPDATE, DELETE"
+    POSITION_SQL = "SELECT @@GLOBAL.gtid_executed"
+    RESET_BINLOG_SQL = "RESET BINARY LOGS AND GTIDS"
 
     @staticmethod
     def root() -> Path:
@@ -237,15 +288,30 @@ class MysqlDatabase(DatabaseServer):
             "--log-bin=binlog", "--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--binlog-row-image=FULL",
             "--binlog-row-metadata=FULL", "--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1",
             "--innodb-redo-log-capacity=64M", "--innodb-buffer-pool-size=128M", "--innodb-doublewrite=OFF",
-            "--performance-schema=OFF", "--max-allowed-packet=64M"]
+            "--performance-schema=OFF", "--max-allowed-packet=64M", "--cte-max-recursion-depth=1000000",
+            "--local-infile=ON"]
 
     def create_ringside_user(self, database: str, password: str) -> None:
         with self.session() as session:
             session.execute(f"""
                 CREATE USER 'ringside'@'localhost' IDENTIFIED BY '{password}';
                 GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'ringside'@'localhost';
-                GRANT SELECT, LOCK TABLES, INSERT, UPDATE, DELETE ON `{database}`.* TO 'ringside'@'localhost';
+                GRANT {self.PRIVILEGES} ON `{database}`.* TO 'ringside'@'localhost';
                 GRANT ALL ON `ringside`.* TO 'ringside'@'localhost'""")
+
+    @staticmethod
+    def numbers(count: int) -> str:
+        return (f"(WITH RECURSIVE n (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n WHERE seq < {count}) "
+                "SELECT seq FROM n) AS numbers")
+
+    @staticmethod
+    def set_password(session: Session, password: str) -> None:
+        session.execute(f"ALTER USER 'ringside'@'localhost' IDENTIFIED BY '{password}'")
+
+    def become_another(self) -> None:
+        """Its GTIDs have another UUID then."""
+        self.options(["--server-id=2"])
+        (self._data / "auto.cnf").unlink()
 
 
 SERVERS = {"mariadb": Database, "mysql": MysqlDatabase}
@@ -409,10 +475,11 @@ class StackCase(unittest.TestCase):
     REPLICAS = 2
     SETTINGS = ""
     SERVER = "mariadb"
+    DATABASE_OPTIONS: List[str] = []
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.stack = Stack(cls.REPLICAS, cls.SETTINGS, server=cls.SERVER)
+        cls.stack = Stack(cls.REPLICAS, cls.SETTINGS, cls.DATABASE_OPTIONS, cls.SERVER)
         cls.addClassCleanup(cls.stack.close)
         try:
             cls.prepare()

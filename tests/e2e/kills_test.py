@@ -23,7 +23,6 @@ from typing import Callable, Dict, List, Optional
 import rows as expected_rows
 from harness import ConnectionLost, SqlError, StackCase, metric, parse, wait_until
 
-KILLS = int(os.environ.get("RINGSIDE_KILLS", "40"))
 SEED = int(os.environ.get("RINGSIDE_KILLS_SEED", str(random.SystemRandom().randrange(1 << 32))))
 ACCOUNTS, BALANCE = 48, 1000
 SIDES = 12
@@ -61,26 +60,28 @@ class Worker(threading.Thread):
 
 class Kills(StackCase):
     REPLICAS = 2
+    KILLS = int(os.environ.get("RINGSIDE_KILLS", "40"))
     SETTINGS = ("[ring]\nmax_size = \"2GiB\"\n"
                 "[writer]\nversion_wait = \"5s\"\nheartbeat = \"200ms\"\nwatchdog = \"2s\"\ntransaction_buffer = \"64KiB\"\n")
 
     @classmethod
     def prepare(cls) -> None:
-        print(f"RINGSIDE_KILLS_SEED={SEED} RINGSIDE_KILLS={KILLS}", flush=True)
+        print(f"RINGSIDE_KILLS_SEED={SEED} RINGSIDE_KILLS={cls.KILLS}", flush=True)
         cls.sql = cls.stack.session()
         cls.addClassCleanup(cls.sql.close)
         number = "id INT UNSIGNED NOT NULL PRIMARY KEY"
+        numbers = cls.stack.database.numbers
         cls.sql.execute(f"""
             CREATE TABLE accounts ({number}, balance DECIMAL(12,2) NOT NULL);
-            INSERT INTO accounts SELECT seq, {BALANCE} FROM seq_1_to_{ACCOUNTS};
+            INSERT INTO accounts SELECT seq, {BALANCE} FROM {numbers(ACCOUNTS)};
             CREATE TABLE side_a ({number}, balance INT NOT NULL);
             CREATE TABLE side_b ({number}, balance INT NOT NULL);
-            INSERT INTO side_a SELECT seq, {BALANCE} FROM seq_1_to_{SIDES};
-            INSERT INTO side_b SELECT seq, {BALANCE} FROM seq_1_to_{SIDES};
+            INSERT INTO side_a SELECT seq, {BALANCE} FROM {numbers(SIDES)};
+            INSERT INTO side_b SELECT seq, {BALANCE} FROM {numbers(SIDES)};
             CREATE TABLE bulk ({number}, n INT NOT NULL, pad VARCHAR(200) NOT NULL);
-            INSERT INTO bulk SELECT seq, 0, REPEAT('b', seq % 100) FROM seq_1_to_{BULK};
+            INSERT INTO bulk SELECT seq, 0, REPEAT('b', seq % 100) FROM {numbers(BULK)};
             CREATE TABLE shifty ({number}, n INT NOT NULL, m INT NOT NULL);
-            INSERT INTO shifty SELECT seq, 0, 0 FROM seq_1_to_{SHIFTY};
+            INSERT INTO shifty SELECT seq, 0, 0 FROM {numbers(SHIFTY)};
             CREATE TABLE tickets ({number}, token VARCHAR(40) NOT NULL);
             CREATE TABLE twice (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, token VARCHAR(40) NOT NULL)""")
         cls.stack.start()
@@ -271,7 +272,7 @@ class Kills(StackCase):
             try:
                 while not self.has_spill_file() and not (version and self.writer_version() >= version):
                     if not version and not statement.is_alive():
-                        version = int(self.bulk.value("SELECT @@gtid_binlog_pos").rpartition("-")[2])
+                        version = self.stack.database.version(self.bulk)
                 if not version or self.has_spill_file():
                     break
             finally:
@@ -360,7 +361,7 @@ class Kills(StackCase):
         order: List[Callable] = []
         began = time.monotonic()
         try:
-            while sum(self.kills.values()) < KILLS:
+            while sum(self.kills.values()) < self.KILLS:
                 if not order:  # all of them, again and again, and most often those that cost least
                     order = moments + [self.anywhere, self.while_starting]
                     rng.shuffle(order)
@@ -390,16 +391,16 @@ class Kills(StackCase):
         for version in both:
             self.assertEqual(self.side_sums["side_a"][version] + self.side_sums["side_b"][version], 2 * SIDES * BALANCE,
                              f"at version {version}")
-        self.assertGreater(len(both), KILLS // 10, "versions at which both tables were read")
+        self.assertGreater(len(both), self.KILLS // 10, "versions at which both tables were read")
         for what in ("sums", "bulk", "shifty", "own writes"):
-            self.assertGreater(self.seen[what], KILLS // 4, what)
+            self.assertGreater(self.seen[what], self.KILLS // 4, what)
 
     def check_commands(self) -> None:
         count = Counter(row[0] for row in self.sql.query("SELECT token FROM twice"))
         self.assertEqual([t for t, times in count.items() if times > 1], [], "done twice")
         self.assertEqual([t for t in self.sure if count[t] != 1], [], "told to be done, and lost")
         self.assertEqual([t for t in self.refused if count[t] != 0], [], "told to have changed nothing")
-        self.assertGreater(len(self.sure), KILLS // 2)
+        self.assertGreater(len(self.sure), self.KILLS // 2)
         # Every ticket that was sent until it was known to be there is there, but for each commander's last one.
         tickets = Counter(row[0].rpartition("-")[0] for row in self.sql.query("SELECT token FROM tickets"))
         numbers = {row[0] for row in self.sql.query("SELECT token FROM tickets")}
@@ -448,6 +449,11 @@ class Kills(StackCase):
             for line in (self.stack.folder / f"{name}.log").read_text(encoding="utf-8").splitlines():
                 for word in FORBIDDEN:
                     self.assertNotIn(word, line.lower(), name)
+
+
+class MysqlKills(Kills):
+    SERVER = "mysql"
+    KILLS = int(os.environ.get("RINGSIDE_KILLS", "12"))
 
 
 if __name__ == "__main__":

@@ -19,12 +19,15 @@ class Large(StackCase):
     def prepare(cls) -> None:
         cls.sql = cls.stack.session()
         cls.sql.execute("CREATE TABLE big (id INT NOT NULL PRIMARY KEY, n INT NOT NULL, pad VARCHAR(40) NOT NULL); "
-                        f"INSERT INTO big SELECT seq, 0, REPEAT('x', seq % 40) FROM seq_1_to_{ROWS}")
+                        f"INSERT INTO big SELECT seq, 0, REPEAT('x', seq % 40) FROM {cls.stack.database.numbers(ROWS)}")
         cls.stack.start()
 
     @classmethod
     def tearDownClass(cls) -> None:
         cls.sql.close()
+
+    def write(self, statement: str) -> None:
+        self.sql.execute(statement)
 
     def test_a_large_transaction_is_seen_whole_or_not_at_all(self):
         target = f"/v1/big?keys={','.join(map(str, KEYS))}&fields=n"
@@ -51,10 +54,10 @@ class Large(StackCase):
             reader.start()
         try:
             for _ in range(3):
-                self.sql.execute("UPDATE big SET n = n + 1")
+                self.write("UPDATE big SET n = n + 1")
             # Keys change as well: every row moves behind the others, and back.
-            self.sql.execute(f"START TRANSACTION; UPDATE big SET id = id + {ROWS}, n = 4; "
-                             f"UPDATE big SET id = id - {ROWS} ORDER BY id; COMMIT")
+            self.write(f"START TRANSACTION; UPDATE big SET id = id + {ROWS}, n = 4; "
+                       f"UPDATE big SET id = id - {ROWS} ORDER BY id; COMMIT")
             self.stack.catch_up(self.sql)
         finally:
             ended.set()
@@ -70,6 +73,16 @@ class Large(StackCase):
                 expected_rows.compare(self.sql, connection, expected_rows.describe(self.sql, "big"))
         with self.stack.to_writer() as connection:
             self.assertGreater(metric(connection, "ringside_writer_spilled_bytes_total"), 1 << 20)
+
+
+class MysqlLarge(Large):
+    """Half of the transactions arrive compressed, as one event each."""
+
+    SERVER = "mysql"
+
+    def write(self, statement: str) -> None:
+        """Compressed or not, and the other way round the next time."""
+        self.sql.execute("SET SESSION binlog_transaction_compression = 1 - @@SESSION.binlog_transaction_compression; " + statement)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,8 @@ class Pair:
     def __init__(self, client: socket.socket, server: socket.socket):
         self.client = client
         self.server = server
-        self.is_stream = False          # it has asked for the binlog
+        self.is_stream = False          # it has asked for the binlog (never known when it is encrypted)
+        self.port = server.getsockname()[1] if server.family == socket.AF_INET else 0  # as the database sees it
         self.to_server = b""
         self.to_client = b""
         self.client_ended = False

@@ -43,8 +43,10 @@ class Table:
 
 def describe(session: Session, table: str, key: Optional[List[str]] = None) -> Table:
     """The table's columns and primary key (or `key`, where another unique key serves)."""
+    # MariaDB's JSON is a LONGTEXT with a CHECK; MySQL has a type for it.
+    is_mariadb = "MariaDB" in session.value("SELECT VERSION()")
     checks = session.query("SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS "
-                           f"WHERE CONSTRAINT_SCHEMA=DATABASE() AND TABLE_NAME='{table}'")
+                           f"WHERE CONSTRAINT_SCHEMA=DATABASE() AND TABLE_NAME='{table}'") if is_mariadb else []
     documents = {clause[0].partition("`")[2].partition("`")[0] for clause in checks if "json_valid" in clause[0]}
     columns = [Column(name, "json" if name in documents else kind, charset, nullable == "YES")
                for name, kind, charset, nullable in session.query(

@@ -248,7 +248,11 @@ KEYED: Dict[str, Keyed] = {
 
 def tables_of(server: str) -> Dict[str, Family]:
     """What the server has of them."""
-    return {**TABLES, "t_documents": _mysql_documents()} if server == "mysql" else TABLES
+    if server != "mysql":
+        return TABLES
+    decimals = TABLES["t_decimals"]
+    return {**TABLES, "t_documents": _mysql_documents(),
+            "t_decimals": decimals._replace(columns=decimals.columns.replace("decimal(38,38)", "decimal(38,30)"))}
 
 
 def keyed_of(server: str) -> Dict[str, Keyed]:

@@ -27,8 +27,6 @@ class TypesCase(StackCase):
         cls.sql = cls.stack.session()
         cls.addClassCleanup(cls.sql.close)
         cls.sql.execute(SQL_MODE)
-        if cls.is_mysql():
-            cls.sql.execute("SET GLOBAL local_infile = ON")
         for name, family in cls.tables_made.items():
             cls.sql.execute(f"CREATE TABLE {name} (id INT NOT NULL PRIMARY KEY, {family.columns}){family.options}")
             nulls = ["NULL"] * len(family.rows[0])

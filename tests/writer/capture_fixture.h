@@ -33,14 +33,20 @@ using ringside::testing::ServerChoice;
 inline constexpr std::uint64_t kPatienceNs = 60'000'000'000;
 inline constexpr int kStepMs = 3;  // between two looks at a condition
 
-// Each test has a server of its own: it is stopped, killed, restored.
+// The tests of a suite share a server, each beginning with an empty one and an empty binlog; one that failed, or said
+// spoils_server(), leaves the next a fresh one.
 class CaptureFixture : public ::testing::TestWithParam<ServerChoice> {
- protected:
+ public:
   static void SetUpTestSuite() { initialise_driver(); }
+  static void TearDownTestSuite() { server_.reset(); }
 
+ protected:
   void SetUp() override {
     if (is_mysql() && !MysqlServer::is_there()) GTEST_SKIP() << MysqlServer::how_to_get_it();
-    server_ = ringside::testing::start_server(GetParam());
+    if (server_ == nullptr) server_ = ringside::testing::start_server(GetParam());
+    for (const char* name : {"shop", "other", "ringside"})
+      server_->sql(fmt::format("DROP DATABASE IF EXISTS {}", name));
+    server_->sql(is_mysql() ? "RESET BINARY LOGS AND GTIDS" : "RESET MASTER");
     config_.mysql = server_->config("shop");
     config_.ring.directory = directory_.path();
     config_.ring.name = "test";
@@ -52,7 +58,11 @@ class CaptureFixture : public ::testing::TestWithParam<ServerChoice> {
     history_ = [this](const std::string& lost) { return source_history(config_.mysql, lost); };
     server_->sql_all({"CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "USE shop"});
   }
-  void TearDown() override { stop(); }
+  void TearDown() override {
+    stop();
+    if (HasFailure() || is_spoilt_) server_.reset();
+  }
+  void spoils_server() { is_spoilt_ = true; }
 
   void start() {
     stop();
@@ -159,7 +169,8 @@ class CaptureFixture : public ::testing::TestWithParam<ServerChoice> {
     return schema == nullptr ? "" : std::string(as_text(schema->history));
   }
 
-  std::unique_ptr<DatabaseServer> server_;
+  static inline std::unique_ptr<DatabaseServer> server_;
+  bool is_spoilt_ = false;  // its settings, its session
   shm::RingDirectory directory_;
   Config config_;
   SchemaView schema_;

@@ -90,6 +90,8 @@ TEST(SourcesHistory, OnMysqlHasToHoldTheRingsSetAndToHavePurgedNoMore) {
   EXPECT_THAT(compare_with_mysql(ring, kA + ":1-12", "")->lost, HasSubstr(kA + ":blue:1 "));
   EXPECT_THAT(compare_with_mysql(ring, kA + ":1-20:blue:1", kA + ":1-15")->purged, HasSubstr(kA + ":10-15,"));
   EXPECT_THAT(compare_with_mysql(executed("0-1-9"), kA + ":1", "")->lost, HasSubstr("0-1-9"));
+  EXPECT_THAT(same->missing, HasSubstr(kA + ":10-12,"));
+  EXPECT_EQ(compare_with_mysql(ring, kA + ":1-9:blue:1", "")->missing, "");
   EXPECT_FALSE(compare_with_mysql(ring, "x", ""));
   EXPECT_FALSE(compare_with_mysql(ring, "", "x"));
 }

@@ -177,7 +177,7 @@ TEST_P(CaptureTables, WhatCannotBeExactIsRefusedWithItsReason) {
   if (is_mysql()) {
     server_->sql("DELETE FROM parent");
     expect_equal_version();
-    return expect_equal_pairs("child");
+    return expect_equal("child", "SELECT CONCAT_WS('\t', id, p)");
   }
   server_->sql(
       "ALTER TABLE a ADD FOREIGN KEY (v) REFERENCES parent (id) ON UPDATE CASCADE, DROP COLUMN v, ADD v INT");
@@ -248,7 +248,14 @@ TEST_P(CaptureTables, XaTransactionsOutliveTheWriter) {
   expect_refused("a", "XA");
   ASSERT_TRUE(stop());
   start();
-  EXPECT_TRUE(until([&] { return mirror_.lines("a").size() == 2 && mirror_.table("a") != nullptr; }));
+  if (is_mysql()) {
+    // It holds its tables' locks, so they cannot be loaded before it is decided. All others go on.
+    server_->sql("INSERT INTO b VALUES (5, 5)");
+    expect_equal_pairs("b");
+    EXPECT_TRUE(mirror_.quarantined.contains("a"));
+  } else {
+    EXPECT_TRUE(until([&] { return mirror_.lines("a").size() == 2 && mirror_.table("a") != nullptr; }));
+  }
   server_->sql("XA COMMIT 'x1'");
   expect_equal_version();
   expect_equal_pairs("a");

@@ -406,6 +406,12 @@ TEST_P(SourceStream, TaggedGtidsAreResumedFromAnyOfThem) {
 
 TEST(SourceStreamErrors, AreClassifiedByNumberAndText) {
   EXPECT_EQ(classify_stream_error(2013, "Lost connection"), StreamFailure::kLostConnection);
+  EXPECT_EQ(classify_stream_error(2026, "TLS/SSL error: unexpected eof while reading"),
+            StreamFailure::kLostConnection);
+  EXPECT_EQ(classify_stream_error(1236,
+                                  "Cannot replicate anonymous transaction when AUTO_POSITION = 1, at file "
+                                  "./binlog.000003, position 244."),
+            StreamFailure::kDiverged);
   EXPECT_EQ(classify_stream_error(1227, "Access denied"), StreamFailure::kPrivilege);
   EXPECT_EQ(classify_stream_error(4052, ""), StreamFailure::kReplacedId);
   EXPECT_EQ(classify_stream_error(1236, "A replica with the same server_uuid/server_id as this replica"),

@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/ring_files.h"
-#include "writer/capture/resume_point.h"
 #include "writer/source/checks.h"
 #include "writer/source/schema.h"
 #include "writer/source/source_clock.h"
@@ -123,6 +122,7 @@ Result<void> Capture::run_until_stopped() {
     const bool was_held_back = !held_back_reason_.empty();
     const Result<void> ended = connect_once();
     stream_.reset();
+    look_connection_.reset();
     if (stopping()) break;
     const std::uint64_t took = monotonic_ns() - began;
     if (took > kLastRetryNs) retry_ns = kFirstRetryNs;
@@ -180,6 +180,9 @@ Result<void> Capture::open_ring() {
 // final when its kind is kInvalid (settings) or kUnsupported.
 Result<void> Capture::connect_once() {
   RINGSIDE_TRY(open_ring());
+  // Now, and not only with the new ring (which insists on it): this writer may have to end before, because of what the
+  // source's settings have become, and the next one has to know.
+  if (history_was_lost_ && dependencies_.history(history_)) history_was_lost_ = false;
   RINGSIDE_TRY(look_at_source());
   if (!new_epoch_reason_.empty()) RINGSIDE_TRY(load_new_epoch());
   RINGSIDE_TRY(open_stream());
@@ -263,6 +266,10 @@ Result<void> Capture::compare_mysql(Connection& connection) {
     if (!difference.lost.empty()) {
       start_over(std::move(difference.lost), true);
     } else if (!difference.purged.empty()) {
+      {
+        const std::lock_guard lock(status_mutex_);
+        ++status_.reconnects[std::string(to_string(StreamFailure::kPurged))];
+      }
       start_over(std::move(difference.purged), false);
     }
     return {};
@@ -310,6 +317,7 @@ Result<void> Capture::open_stream() {
   publisher_->ring().set_source_clock(source_clock_);
   RINGSIDE_ASSIGN(stream_, BinlogStream::open(config_.mysql, options));
   applier_->expect(point.expected);
+  stream_began_at_ = applier_->counters().transactions;
   set_state(held_back_reason_.empty() ? shm::CaptureState::kStreaming : shm::CaptureState::kFull,
             held_back_reason_);
   log_info("following the binlog", {{"from", options.position}});
@@ -361,7 +369,7 @@ Result<Capture::Next> Capture::handle_packet(const BinlogStream::Packet& packet)
     case BinlogStream::Outcome::kHeartbeat:
       alive_ns_ = monotonic_ns();
       publisher_->ring().set_source(applier_->newest(), 0, alive_ns_);
-      return Next::kGoOn;
+      return look_while_idle();
     case BinlogStream::Outcome::kTimeout:
       return Next::kGoOn;
     case BinlogStream::Outcome::kEnd:

@@ -38,6 +38,7 @@
 #include "shm/layout.h"
 #include "shm/publisher.h"
 #include "writer/capture/event_applier.h"
+#include "writer/capture/resume_point.h"
 #include "writer/commands/command_tracker.h"
 #include "writer/commands/schema_view.h"
 #include "writer/source/binlog_stream.h"
@@ -120,6 +121,9 @@ class Capture {
   Result<Next> follow();
   Result<Next> handle_packet(const BinlogStream::Packet& packet);
   Result<Next> handle_outcome(EventApplier::Outcome outcome);
+  // capture_idle.cc
+  Result<Next> look_while_idle();
+  Result<MysqlDifference> ask_idle_source();
   Result<Next> wait_for_room();
   void note_getting_on();
   Result<Next> stream_ended(bool in_order);
@@ -156,9 +160,15 @@ class Capture {
   std::unique_ptr<shm::Publisher> fresh_;      // an epoch that open() made, to be loaded
   std::unique_ptr<EventApplier> applier_;      // over publisher_
   std::unique_ptr<BinlogStream> stream_;
-  std::string history_;           // of publisher_
-  std::string server_uuid_;       // MySQL: of the source as last looked at
-  std::string new_epoch_reason_;  // not empty: the next connection loads a new epoch
+  // Looking beside the stream: its connection, and since which count of events source and ring have differed.
+  std::unique_ptr<Connection> look_connection_;
+  std::uint64_t next_look_ns_ = 0;
+  std::uint64_t differs_since_ns_ = 0;
+  std::uint64_t differs_at_ = 0;
+  std::uint64_t stream_began_at_ = 0;  // transactions seen when it was opened
+  std::string history_;                // of publisher_
+  std::string server_uuid_;            // MySQL: of the source as last looked at
+  std::string new_epoch_reason_;       // not empty: the next connection loads a new epoch
   bool history_was_lost_ = false;
   bool has_warned_ = false;
   bool is_schema_unseen_ = true;  // whether the tables are still those of the ring

@@ -13,7 +13,8 @@ namespace {
 
 constexpr unsigned kSnapshotAttempts =
     200;  // to find one that is not behind the stream; each takes milliseconds
-constexpr std::size_t kMaxUnreadable = 100;  // tables that the server refuses to read, in one load
+constexpr std::size_t kMaxUnreadable = 100;            // tables that the server refuses to read, in one load
+constexpr std::uint64_t kBusyRetryNs = 2'000'000'000;  // of tables that could not be locked
 constexpr std::uint64_t kLastReloadRetryNs = 60'000'000'000;
 
 }  // namespace
@@ -84,6 +85,7 @@ Result<Capture::Next> Capture::reload() {
     applier_->request_reloads(std::move(wanted));
     if (stopping()) return Next::kStop;
     if (kind == ErrorKind::kLimit) reload_retry_ns_ = kLastReloadRetryNs;  // each try takes room of its own
+    if (kind == ErrorKind::kBusy) reload_retry_ns_ = std::max(reload_retry_ns_, kBusyRetryNs);
     log_warning("tables cannot be loaded anew for now",
                 {{"reason", done.error().message}, {"retry_ms", reload_retry_ns_ / 1'000'000}});
     next_reload_ns_ = monotonic_ns() + reload_retry_ns_;
@@ -133,7 +135,11 @@ Result<void> Capture::load(shm::Publisher& target, const Reloads& wanted, Versio
 // The stream can be ahead of what a read view shows: a snapshot behind it would lose rows.
 Result<std::unique_ptr<Snapshot>> Capture::open_snapshot(Version at_least, const Reloads& wanted) {
   SnapshotOptions options;
-  if (!wanted.all) options.names = wanted.names;
+  if (!wanted.all) {
+    // Beside the stream, which stands still meanwhile: a lock that is not to be had is asked for again later.
+    options.names = wanted.names;
+    options.lock_attempts = 1;
+  }
   options.max_value_bytes = config_.ring.max_record_size_bytes;
   options.connection.interrupter = &interrupter_;
   for (unsigned attempt = 0; attempt < kSnapshotAttempts && !stopping(); ++attempt) {

@@ -86,6 +86,8 @@ Result<MysqlDifference> compare_with_mysql(const shm::ExecutedGtids& executed, s
   MysqlDifference difference;
   shm::MysqlGtidSet lost = executed.set();
   lost.remove(theirs);
+  shm::MysqlGtidSet missing = theirs;
+  missing.remove(executed.set());
   purged.remove(executed.set());
   if (!lost.is_empty() || !executed.is_mysql()) {
     difference.lost = fmt::format(
@@ -98,6 +100,10 @@ Result<MysqlDifference> compare_with_mysql(const shm::ExecutedGtids& executed, s
         "the source's binlog no longer has {}, which the ring does not have yet "
         "(gtid_purged; see binlog_expire_logs_seconds)",
         shown(purged));
+  }
+  if (!missing.is_empty()) {
+    difference.missing =
+        fmt::format("the source has committed {}, and its binlog stream does not show it", shown(missing));
   }
   return difference;
 }

@@ -31,8 +31,9 @@ Result<std::string> lost_by_mariadb(const std::string& ring_gtid, std::string_vi
 
 // The same for MySQL.
 struct MysqlDifference {
-  std::string lost;    // transactions of the ring that the server does not have
-  std::string purged;  // transactions that the ring does not have and the server's binlog no longer has
+  std::string lost;     // transactions of the ring that the server does not have
+  std::string purged;   // transactions that the ring does not have and the server's binlog no longer has
+  std::string missing;  // transactions of the server that the ring does not have: on their way, as a rule
 };
 Result<MysqlDifference> compare_with_mysql(const shm::ExecutedGtids& executed, std::string_view gtid_executed,
                                            std::string_view gtid_purged);

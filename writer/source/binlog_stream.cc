@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fmt/format.h>
+#include <mariadb/errmsg.h>
 #include <mariadb/mysqld_error.h>
 #include <poll.h>
 
@@ -77,6 +78,7 @@ StreamFailure classify_stream_error(unsigned number, std::string_view text) {
     case ER_SERVER_SHUTDOWN:
     case ER_QUERY_INTERRUPTED:
     case ER_CONNECTION_KILLED:
+    case CR_SSL_CONNECTION_ERROR:  // the handshake is long over: the connection is gone
       return StreamFailure::kLostConnection;
     case ER_MASTER_FATAL_ERROR_READING_BINLOG:
       break;
@@ -86,8 +88,11 @@ StreamFailure classify_stream_error(unsigned number, std::string_view text) {
   }
   // The texts of both servers; MySQL says source and replica where MariaDB says master and slave.
   if (mentions(text, {"same server_uuid/server_id"})) return StreamFailure::kReplacedId;
-  if (mentions(text,
-               {"not in the master's binlog", "is missing the GTID", "more GTIDs than the", "diverged"})) {
+  if (mentions(
+          text,
+          {"not in the master's binlog", "is missing the GTID", "more GTIDs than the", "diverged",
+           // What it changed has no version, and comes in no stream: the ring is of another history without it.
+           "Cannot replicate anonymous transaction"})) {
     return StreamFailure::kDiverged;
   }
   if (mentions(text, {"purged", "Could not find GTID state", "could not find GTID state"})) {
@@ -214,11 +219,7 @@ bool BinlogStream::wait_for_bytes(std::uint64_t deadline_ns, Packet& packet) {
     const std::uint64_t now = monotonic_ns();
     const std::uint64_t silence_ends = last_bytes_ns_ + watchdog_ns_;
     if (now >= silence_ends) {
-      packet = fail(StreamFailure::kHalfDead,
-                    {ErrorKind::kUnavailable,
-                     fmt::format("nothing, not even a heartbeat, from the database server at {} for {} ms "
-                                 "(writer.watchdog): it hangs, or the network between drops packets",
-                                 connection_->endpoint(), (now - last_bytes_ns_) / kNsPerMs)});
+      packet = fail_silent();
       return false;
     }
     if (now >= deadline_ns) {
@@ -276,11 +277,20 @@ BinlogStream::Packet BinlogStream::fail_from_library() {
   Error error = connection_->take_error("reading the binlog");
   if (connection_->is_interrupted()) return fail(StreamFailure::kInterrupted, std::move(error));
   const SqlError& said = connection_->last_error();
-  StreamFailure failure = classify_stream_error(said.number, said.text);
-  if (failure == StreamFailure::kLostConnection && monotonic_ns() - last_bytes_ns_ >= watchdog_ns_) {
-    failure = StreamFailure::kHalfDead;
-  }
+  const StreamFailure failure = classify_stream_error(said.number, said.text);
+  // Where the library reads and blocks (TLS), its time-out is what ends the silence.
+  const bool is_silent = monotonic_ns() - last_bytes_ns_ >= watchdog_ns_;
+  if (failure == StreamFailure::kLostConnection && is_silent) return fail_silent();
   return fail(failure, std::move(error));
+}
+
+BinlogStream::Packet BinlogStream::fail_silent() {
+  const std::uint64_t silence_ns = monotonic_ns() - last_bytes_ns_;
+  return fail(StreamFailure::kHalfDead,
+              {ErrorKind::kUnavailable,
+               fmt::format("nothing, not even a heartbeat, from the database server at {} for {} ms "
+                           "(writer.watchdog): it hangs, or the network between drops packets",
+                           connection_->endpoint(), silence_ns / kNsPerMs)});
 }
 
 }  // namespace ringside::writer

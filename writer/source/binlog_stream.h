@@ -99,6 +99,7 @@ class BinlogStream {
   bool wait_for_bytes(std::uint64_t deadline_ns, Packet& packet);
   Packet fail(StreamFailure failure, Error error);
   Packet fail_from_library();
+  Packet fail_silent();
 
   std::unique_ptr<Connection> connection_;
   std::uint64_t watchdog_ns_;
