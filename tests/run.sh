@@ -25,6 +25,6 @@ fi
 cmake --preset dev
 cmake --build --preset dev
 status=0
-ctest --preset dev --no-tests=error "$@" || status=$?
+ctest --preset dev --no-tests=error --parallel "$(nproc)" "$@" || status=$?
 [[ -n $mysql ]] || echo "NOT TESTED ON MySQL: tools/fetch_mysql found no server (see above); recorded binlogs were replayed" >&2
 exit "$status"

@@ -29,9 +29,7 @@ class CaptureStream : public CaptureFixture {
         {"CREATE TABLE a (id INT PRIMARY KEY, v INT)", "CREATE TABLE b (id INT PRIMARY KEY, v INT)"});
   }
   void insert(int from, int to) {
-    for (int id = from; id <= to; ++id) {
-      server_->sql("INSERT INTO a VALUES (" + std::to_string(id) + ", 0)");
-    }
+    for (int id = from; id <= to; ++id) server_->sql("INSERT INTO a VALUES (" + std::to_string(id) + ", 0)");
   }
 };
 
