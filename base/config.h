@@ -103,7 +103,8 @@ struct WriterConfig {
   std::uint32_t queue = 1024;                          // [1, 1000000]: commands waiting for a session
   std::uint64_t body_limit_bytes = kMiB;               // body_limit [1KiB, 1GiB]
   std::chrono::milliseconds heartbeat{1000};           // [10ms, 60s]: asked of an idle source
-  std::chrono::milliseconds watchdog{4000};  // [20ms, 10m]: silence that ends a connection; at least 2 × heartbeat
+  std::chrono::milliseconds watchdog{
+      4000};  // [20ms, 10m]: silence that ends a connection; at least 2 × heartbeat
   std::chrono::milliseconds commands_retention{std::chrono::hours(24)};  // [1m, 8760h]
 };
 
@@ -115,16 +116,16 @@ struct ReplicaConfig {
   std::uint16_t admin_port = 9100;          // [0, 65535]; 0: none. A replica's own is this plus its index
   std::string admin_address = "127.0.0.1";  // numeric; outside loopback a deliberate choice
   bool busy_poll = false;
-  std::uint32_t max_connections = 10'000;           // [1, 1000000]
-  std::chrono::milliseconds idle_timeout{60'000};   // [10ms, 24h]
-  std::chrono::milliseconds head_timeout{5'000};    // [10ms, 5m]: to a whole request head
-  std::chrono::milliseconds drain_grace{2'000};     // [0, 5m]: idle connections are kept so long at the end
-  std::uint32_t head_limit_bytes = 8192;            // head_limit [512, 64KiB]
-  std::uint32_t max_keys = 1000;                    // [1, 100000]: keys of one request
-  std::uint64_t response_limit_bytes = 64 * kMiB;   // response_limit [4KiB, 4GiB]
-  std::uint64_t unsent_limit_bytes = 512 * kMiB;    // unsent_limit [1MiB, 1TiB]: answers not yet taken, of all
-  std::chrono::milliseconds default_wait{1000};     // [0, 10m], at most max_wait
-  std::chrono::milliseconds max_wait{10'000};       // [0, 10m]
+  std::uint32_t max_connections = 10'000;          // [1, 1000000]
+  std::chrono::milliseconds idle_timeout{60'000};  // [10ms, 24h]
+  std::chrono::milliseconds head_timeout{5'000};   // [10ms, 5m]: to a whole request head
+  std::chrono::milliseconds drain_grace{2'000};    // [0, 5m]: idle connections are kept so long at the end
+  std::uint32_t head_limit_bytes = 8192;           // head_limit [512, 64KiB]
+  std::uint32_t max_keys = 1000;                   // [1, 100000]: keys of one request
+  std::uint64_t response_limit_bytes = 64 * kMiB;  // response_limit [4KiB, 4GiB]
+  std::uint64_t unsent_limit_bytes = 512 * kMiB;   // unsent_limit [1MiB, 1TiB]: answers not yet taken, of all
+  std::chrono::milliseconds default_wait{1000};    // [0, 10m], at most max_wait
+  std::chrono::milliseconds max_wait{10'000};      // [0, 10m]
   std::chrono::milliseconds max_staleness{30'000};  // [100ms, 168h]: then /readyz turns red
   bool numbers_as_strings = false;                  // numbers = "number" | "string"
 

@@ -29,7 +29,8 @@ Result<UniqueFd> lock_ring(const RingOptions& options) {
   const std::string pid = fmt::format("{}", ::getpid());
   if (::ftruncate(fd.get(), 0) != 0 ||
       (::pwrite(fd.get(), pid.data(), pid.size(), 0) < 0 && errno != ENOSPC && errno != EDQUOT)) {
-    return Error{ErrorKind::kIo, fmt::format("cannot write {}: {}", path.writer_lock(), std::strerror(errno))};
+    return Error{ErrorKind::kIo,
+                 fmt::format("cannot write {}: {}", path.writer_lock(), std::strerror(errno))};
   }
   return fd;
 }
