@@ -422,7 +422,7 @@ class History(StackCase):
                 return True
             wait_until(mended, "the domain is dropped")
             self.stack.start_writer()
-            self.expect_new_ring(lost=False)
+            self.expect_new_ring(lost=True)
 
     def test_strict_mode_switched_off_and_a_sequence_that_goes_back(self):
         self.write(8)
