@@ -78,7 +78,7 @@ TEST(TransactionBuffer, ASpillDirectoryThatIsMissingIsNamed) {
   ASSERT_TRUE(add(buffer, std::string(80, 'x')));
   const auto refused = add(buffer, "next");
   ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().kind, ErrorKind::kIo);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kLimit);
   EXPECT_NE(refused.error().message.find("/nonexistent-directory"), std::string::npos);
   EXPECT_NE(refused.error().message.find("writer.spill_directory"), std::string::npos);
 }
