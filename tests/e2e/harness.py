@@ -164,7 +164,11 @@ class DatabaseServer:
 
     def session(self, database: Optional[str] = None) -> Session:
         session = Session(self.arguments(), database)
-        session.execute("SET time_zone='+00:00'")
+        try:
+            session.execute("SET time_zone='+00:00'")
+        except SqlError:
+            session.close()
+            raise
         return session
 
     def version(self, session: Session) -> int:
