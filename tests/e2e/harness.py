@@ -218,7 +218,7 @@ class Database(DatabaseServer):
     """MariaDB, Debian's."""
 
     NAME = "mariadbd"
-    VERSION_SQL = "SELECT SUBSTRING_INDEX(CONCAT('0-0-0,', @@gtid_binlog_pos), '-', -1)"
+    VERSION_SQL = "SELECT COALESCE(NULLIF(SUBSTRING_INDEX(@@gtid_binlog_pos, '-', -1), ''), 0)"
     PRIVILEGES = "SELECT, INSERT, UPDATE, DELETE"
     POSITION_SQL = "SELECT @@GLOBAL.gtid_binlog_pos"
     RESET_BINLOG_SQL = "RESET MASTER"
