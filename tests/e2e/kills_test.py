@@ -22,6 +22,7 @@ from typing import Callable, Dict, List, Optional
 
 import rows as expected_rows
 from harness import ConnectionLost, SqlError, StackCase, metric, parse, wait_until
+from worker import Worker
 
 SEED = int(os.environ.get("RINGSIDE_KILLS_SEED", str(random.SystemRandom().randrange(1 << 32))))
 ACCOUNTS, BALANCE = 48, 1000
@@ -33,29 +34,6 @@ COMMANDERS = 2
 # What must never be in a log, whatever was killed when.
 FORBIDDEN = ("contradict", "behind the binlog", "corrupt", "assertion", "terminate called", "another history",
              "sequence went back", "quarantine")
-
-
-class Worker(threading.Thread):
-    """Does one thing again and again until told to stop; its first error ends the test."""
-
-    def __init__(self, case: "Kills", name: str, work: Callable[["Worker"], None]):
-        super().__init__(name=name, daemon=True)
-        self.case, self._work = case, work
-        self.rng = random.Random(f"{SEED} {name}")
-        self.done = 0
-
-    def run(self) -> None:
-        try:
-            self._work(self)
-        except BaseException as error:  # handed to the main thread, which raises it
-            self.case.errors.append((self.name, error))
-            self.case.stopping.set()
-
-    def goes_on(self) -> bool:
-        return not self.case.stopping.is_set()
-
-    def rest(self, seconds: float = 0.01) -> None:
-        self.case.stopping.wait(seconds)
 
 
 class Kills(StackCase):
@@ -350,9 +328,9 @@ class Kills(StackCase):
     def test_kills(self):
         self.bulk = self.stack.session()
         self.addCleanup(self.bulk.close)
-        workers = [Worker(self, "mover", self.move_money), Worker(self, "sides", self.move_between_tables)]
-        workers += [Worker(self, f"command{i}", self.command) for i in range(COMMANDERS)]
-        workers += [Worker(self, f"watch{i}", self.watch) for i in range(self.REPLICAS)]
+        workers = [Worker(self, "mover", self.move_money, SEED), Worker(self, "sides", self.move_between_tables, SEED)]
+        workers += [Worker(self, f"command{i}", self.command, SEED) for i in range(COMMANDERS)]
+        workers += [Worker(self, f"watch{i}", self.watch, SEED) for i in range(self.REPLICAS)]
         for worker in workers:
             worker.start()
         rng = random.Random(SEED)

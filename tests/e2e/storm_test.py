@@ -13,11 +13,12 @@ import time
 import unittest
 from decimal import Decimal
 from pathlib import Path
-from typing import Callable, Dict, List, Set
+from typing import Dict, List, Set
 
 import rows as expected_rows
 from harness import ConnectionLost, Session, StackCase, metric, parse, wait_until
 from rows import describe
+from worker import Worker
 
 import catalogue  # the demo's, found by harness
 import live
@@ -30,31 +31,6 @@ START_BALANCE = 1000
 ROUNDS = int(os.environ.get("RINGSIDE_STORM_ROUNDS", "12"))
 SEED = int(os.environ.get("RINGSIDE_STORM_SEED", str(random.SystemRandom().randrange(1 << 32))))
 OPERATIONS_A_ROUND = 150  # of every worker that can work at all, before the next blow
-
-
-class Worker(threading.Thread):
-    """Does one thing again and again until told to stop; its first error ends the storm."""
-
-    def __init__(self, storm: "Storm", name: str, work: Callable[["Worker"], None]):
-        super().__init__(name=name, daemon=True)
-        self.storm = storm
-        self.done = 0
-        self.rng = random.Random(f"{SEED} {name}")
-        self._work = work
-
-    def run(self) -> None:
-        try:
-            self._work(self)
-        except BaseException as error:  # handed to the main thread, which raises it
-            self.storm.errors.append((self.name, error))
-            self.storm.stopping.set()
-
-    def goes_on(self) -> bool:
-        return not self.storm.stopping.is_set()
-
-    def pause(self) -> None:
-        """After a refusal: the other side is being restarted."""
-        self.storm.stopping.wait(0.01)
 
 
 class Storm(StackCase):
@@ -155,13 +131,13 @@ class Storm(StackCase):
                 try:
                     response = writer.request("PATCH", f"/v1/marks/{mark}", {"n": attempted})
                 except ConnectionLost:
-                    worker.pause()
+                    worker.rest()
                     continue
                 document = response.json()
                 if response.status != 200:
                     # Being restarted, or the outcome unknown, which is an answer of its own.
                     self.assertTrue(response.status == 503 or "outcome-unknown" in document["type"], response)
-                    worker.pause()
+                    worker.rest()
                     continue
                 sure = attempted
                 if document["version"] is not None:
@@ -210,7 +186,7 @@ class Storm(StackCase):
                         self.assertEqual(response.status, 200, response)
                         self.check_sum(table, count, response)
                     if response is None:
-                        worker.pause()
+                        worker.rest()
                         break
                     worker.done += 1
 
@@ -253,7 +229,7 @@ class Storm(StackCase):
 
     def test_storm(self):
         epoch = self.stack.epoch()
-        workers = [Worker(self, name, work) for name, work in (
+        workers = [Worker(self, name, work, SEED) for name, work in (
             ("mover1", self.move_money), ("mover2", self.move_money), ("sides", self.move_between_tables),
             ("shop", self.run_the_shop), ("command1", self.command), ("command2", self.command),
             ("watch0", self.watch), ("watch1", self.watch))]
