@@ -29,6 +29,7 @@ struct BasicPublisher<Memory>::Impl {
   struct Rows {
     RowIndex index;
     std::uint64_t bytes = 0;
+    Rows() { index.keep_hashes(); }  // there is one writer, and it inserts every row that there is
   };
 
   std::unique_ptr<BasicRingWriter<Memory>> ring;
@@ -77,6 +78,11 @@ struct BasicPublisher<Memory>::Impl {
     return error.kind == ErrorKind::kLimit ? error : fail(std::move(error));
   }
 };
+
+inline Error contradiction(const Record& record) {
+  return {ErrorKind::kCorrupt,
+          fmt::format("the record at position {} contradicts itself", record.position.value())};
+}
 
 // The machine's refusal says nothing against the epoch: making another would throw it away for nothing.
 inline bool refuses_for_now(const Error& error) {
@@ -141,20 +147,21 @@ Result<void> BasicPublisher<Memory>::Impl::recover_record(const Record& record) 
   const RecordHeader& header = record.header;
   next_table = std::max(next_table, header.table_id.value() + 1);
   next_shape = std::max(next_shape, header.shape_id.value() + 1);
-  const Error contradiction{ErrorKind::kCorrupt, fmt::format("the record at position {} contradicts itself",
-                                                             record.position.value())};
   switch (header.type) {
     case RecordType::kRow:
     case RecordType::kRelocation:
     case RecordType::kTombstone: {
       if (catalogue.find(header.table_id) == nullptr) return {};  // dropped since
       Rows& table = rows[header.table_id];
+      if (record.far.table == header.table_id) table.index.prefetch(record.far.hash);
+      if (record.middle.table == header.table_id) table.index.prefetch_addresses(record.middle.hash);
+      if (record.near.table == header.table_id) table.index.prefetch_rows(record.near.hash, *ring);
       const Bytes key = record.bytes.subspan(kRecordHeaderBytes, header.key_bytes);
       const std::uint64_t hash = key_hash(key);
       const RowIndex::Handle handle = table.index.find(hash, key, *ring);
       if (handle != RowIndex::kNoRow) table.bytes -= ring->record_length(table.index.address(handle));
       if (header.type == RecordType::kTombstone) {
-        if (handle != RowIndex::kNoRow && !table.index.erase(hash, handle)) return contradiction;
+        if (handle != RowIndex::kNoRow && !table.index.erase(hash, handle)) return contradiction(record);
         return {};
       }
       table.bytes += header.length;
@@ -167,13 +174,13 @@ Result<void> BasicPublisher<Memory>::Impl::recover_record(const Record& record) 
     }
     case RecordType::kTableEvent: {
       TableEvent event;
-      if (!parse_table_event(header, record.bytes, event)) return contradiction;
+      if (!parse_table_event(header, record.bytes, event)) return contradiction(record);
       apply_event(header, event);
       return {};
     }
     case RecordType::kCommit: {
       Commit commit;
-      if (!parse_commit(header, record.bytes, commit)) return contradiction;
+      if (!parse_commit(header, record.bytes, commit)) return contradiction(record);
       if ((header.flags & kLoadBatch) == 0) {
         remember(header.version, commit);
       }
@@ -183,7 +190,7 @@ Result<void> BasicPublisher<Memory>::Impl::recover_record(const Record& record) 
     case RecordType::kSegmentEnd:
       return {};
   }
-  return contradiction;
+  return contradiction(record);
 }
 
 template <class Memory>

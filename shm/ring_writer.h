@@ -119,6 +119,7 @@ class BasicRingWriter {
   // For RowIndex and for the sizes of rows replaced: this process' own records.
   bool equals(Address address, Bytes key) const;
   std::uint64_t hash(Address address) const;
+  void prefetch_key(Address address) const;
   std::uint32_t record_length(Address address) const;
 
   // The header's words on the source. State changes wake all readers.
