@@ -12,7 +12,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -26,6 +25,7 @@
 #include "base/unique_fd.h"
 #include "shm/key.h"
 #include "shm/layout.h"
+#include "shm/look_ahead.h"
 #include "shm/memory.h"
 #include "shm/record.h"
 #include "shm/ring_files.h"
@@ -81,9 +81,12 @@ class LogView {
     __builtin_prefetch(record + 16);
     __builtin_prefetch(record + kRecordHeaderBytes + 7);
   }
-  // The record's length, without its checksum verified, and what it will look for in an index if its key is short.
-  // 0: there is no record, or it is a segment's end.
-  std::uint32_t peek(Address address, Upcoming& upcoming) const;
+  // Readable bytes from there up to the end of its segment; 0: no record can be there.
+  std::uint64_t room(Address address) const {
+    std::uint64_t slot = 0;
+    std::uint64_t room = 0;
+    return locate(address, slot, room) == nullptr ? 0 : room;
+  }
 
  private:
   struct Known {
@@ -135,7 +138,6 @@ class LogWalker {
  private:
   bool enter(LogView<Memory>& view, const SlotInfo& slot);
   WalkStatus follow(LogView<Memory>& view, const Record& end);
-  void look_ahead(const LogView<Memory>& view, Record& record);
 
   std::uint64_t position_ = 0;
   std::uint64_t limit_ = 0;  // committed position as last read
@@ -143,14 +145,12 @@ class LogWalker {
   SlotInfo segment_;
   std::vector<SlotInfo> pending_;  // segments to be walked after this one, newest first
   std::vector<std::byte> buffer_;
-  // The in_sight_ records behind position_, the nearest at nearest_, round the array; and where the one behind those
-  // begins.
-  static constexpr std::size_t kInSight = 12;
-  std::array<Upcoming, 16> sight_{};
-  std::size_t nearest_ = 0;
-  std::size_t in_sight_ = 0;
-  std::uint64_t ahead_position_ = 0;
-  Address ahead_address_ = 0;
+  LookAhead<Memory> ahead_;
+};
+std::size_t nearest_ = 0;
+std::size_t in_sight_ = 0;
+std::uint64_t ahead_position_ = 0;
+Address ahead_address_ = 0;
 };
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -315,31 +315,6 @@ std::uint64_t LogView<Memory>::hash(Address address) const {
 }
 
 template <class Memory>
-std::uint32_t LogView<Memory>::peek(Address address, Upcoming& upcoming) const {
-  constexpr std::size_t kShortKey = 64;  // beyond, hashing twice costs more than it saves
-  upcoming = Upcoming();
-  std::uint64_t slot = 0;
-  std::uint64_t room = 0;
-  if (locate(address, slot, room) == nullptr) return 0;
-  const auto* words = reinterpret_cast<const std::uint64_t*>(at(address));
-  const auto length = static_cast<std::uint32_t>(Memory::load_acquire(words) >> 32);
-  const std::uint64_t type_and_table = Memory::load_acquire(words + 1);
-  const std::uint64_t key_bytes = Memory::load_acquire(words + 2) >> 32;
-  const auto type = static_cast<RecordType>(type_and_table & 0xff);
-  if (length < kRecordHeaderBytes || length % kRecordAlignment != 0 || length > room ||
-      type == RecordType::kSegmentEnd) {
-    return 0;
-  }
-  const bool is_row =
-      type == RecordType::kRow || type == RecordType::kRelocation || type == RecordType::kTombstone;
-  if (!is_row || key_bytes > std::min<std::uint64_t>(kShortKey, length - kRecordHeaderBytes)) return length;
-  std::byte key[kShortKey];
-  copy_out<Memory>(key, words + kRecordHeaderBytes / 8, (key_bytes + 7) / 8 * 8);
-  upcoming = Upcoming{TableId(static_cast<std::uint32_t>(type_and_table >> 32)), key_hash({key, key_bytes})};
-  return length;
-}
-
-template <class Memory>
 bool LogWalker<Memory>::enter(LogView<Memory>& view, const SlotInfo& slot) {
   if (!view.know(slot)) return false;
   segment_ = slot;
@@ -398,37 +373,9 @@ WalkStatus LogWalker<Memory>::next(LogView<Memory>& view, Record& record) {
     }
     position_ += record.header.length;
     address_ += record.header.length / 8;
-    look_ahead(view, record);
+    ahead_.step(view, position_, address_, limit_, record);
     return WalkStatus::kRecord;
   }
-}
-
-// Keeps the next records of the segment in sight. What was seen is not verified: if it was wrong, next() goes its own
-// way, and what is in sight is worth nothing until that has gone past.
-template <class Memory>
-void LogWalker<Memory>::look_ahead(const LogView<Memory>& view, Record& record) {
-  if (in_sight_ > 0) {
-    ++nearest_;
-    --in_sight_;
-  }
-  if (ahead_position_ < position_) {
-    ahead_position_ = position_;
-    ahead_address_ = address_;
-    in_sight_ = 0;
-  }
-  while (in_sight_ < kInSight && ahead_position_ < limit_) {
-    const std::uint32_t length = view.peek(ahead_address_, sight_[(nearest_ + in_sight_) % sight_.size()]);
-    if (length == 0) break;
-    ahead_position_ += length;
-    ahead_address_ += length / 8;
-    ++in_sight_;
-  }
-  auto seen = [&](std::size_t distance) {
-    return distance <= in_sight_ ? sight_[(nearest_ + distance - 1) % sight_.size()] : Upcoming();
-  };
-  record.far = seen(kInSight);
-  record.middle = seen(kInSight * 2 / 3);
-  record.near = seen(kInSight / 3);
 }
 
 template <class Memory>

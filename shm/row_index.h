@@ -6,14 +6,12 @@
 //
 // Linear hashing: the table grows by one bucket at a time (split of the next bucket in turn), so no insertion
 // ever pays for a rehash of everything. A bucket that is full before its turn gets an overflow bucket.
-// A lookup costs one cache line for the bucket (prefetch() asks for it), one for the address, and the row's
-// own.
+// A lookup costs one cache line for the bucket (prefetch() asks for it), one for the address, and the row's own.
 //
-// A split needs the keys of its rows, which lie scattered over the ring: two cache misses each. Since the next
-// bucket to be split is known long before, each insertion in between asks for a few of those lines, and the
-// split finds them there (prepare_split). Even so this is most of what an insertion costs in a large table, since
-// processors wait for a translation that a prefetch needs. Who adds millions of rows in a run, and has the memory
-// meanwhile, asks the index to keep their hashes (keep_hashes): then a split does not go to the rows.
+// A split needs the keys of its rows, which lie scattered over the ring. The next bucket in turn is known long before,
+// so each insertion in between asks for a few of those lines (prepare_split). They still cost most of what an insertion
+// does, since processors wait for a translation that a prefetch needs. Who adds millions of rows in a run, and has the
+// memory meanwhile, has their hashes kept (keep_hashes): then a split does not go to the rows.
 //
 // `Rows` gives access to the keys, which are outside input for a replica:
 //   bool equals(Address, Bytes key) const    does the record there have this key?
@@ -29,9 +27,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <new>
-#include <type_traits>
-#include <vector>
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -39,56 +34,12 @@
 
 #include "base/bytes.h"
 #include "shm/layout.h"
+#include "shm/page_array.h"
 
 namespace ringside::shm {
 
 // The hash of a normalised key. Local to a process: never stored in the ring.
 std::uint64_t key_hash(Bytes key);
-
-// Memory for page after page, none of which ever moves. From kLargeBytes on it is taken 2 MiB at a time and asked for as
-// huge pages: where addresses are random, looking up a small page's translation costs more than the line itself.
-class PageMemory {
- public:
-  static constexpr std::size_t kLargeBytes = std::size_t{16} << 20;
-  static constexpr std::size_t kBlockBytes = std::size_t{2} << 20;
-
-  PageMemory() = default;
-  PageMemory(PageMemory&& other) noexcept;
-  PageMemory& operator=(PageMemory&& other) noexcept;
-  ~PageMemory();
-
-  // Zeroed, aligned to 64 bytes. Always of the same size, a multiple of 64. Throws std::bad_alloc.
-  void* add(std::size_t page_bytes);
-  std::size_t bytes() const { return bytes_; }
-
- private:
-  struct Block {
-    void* at;
-    bool is_large;
-  };
-  void free_all() noexcept;
-
-  std::vector<Block> blocks_;
-  std::byte* free_ = nullptr;  // of the last large block
-  std::size_t free_bytes_ = 0;
-  std::size_t bytes_ = 0;
-};
-
-// Pages of one type.
-template <class Page>
-class PageArray {
- public:
-  std::size_t size() const { return pages_.size(); }
-  void add() { pages_.push_back(new (memory_.add(sizeof(Page))) Page()); }
-  const Page& operator[](std::size_t index) const { return *pages_[index]; }
-  Page& operator[](std::size_t index) { return *pages_[index]; }
-  std::size_t memory_bytes() const { return memory_.bytes() + pages_.capacity() * sizeof(Page*); }
-
- private:
-  static_assert(std::is_trivially_destructible_v<Page>);
-  PageMemory memory_;
-  std::vector<Page*> pages_;
-};
 
 class RowIndex {
  public:
@@ -104,14 +55,12 @@ class RowIndex {
   void keep_hashes();
   // Gives them back; splits read the rows again.
   void forget_hashes();
-  bool keeps_hashes() const { return keeps_hashes_; }
   // Memory held.
   std::size_t memory_bytes() const;
 
   // Asks the processor for the key's bucket. For batches: prefetch all, then find all.
   void prefetch(std::uint64_t hash) const { __builtin_prefetch(&bucket(bucket_of(hash))); }
-  // What finding that key will need next: once the bucket is there, its overflow bucket and the addresses of the rows
-  // that may be the key's; once those are there, the rows.
+  // What else finding the key needs: once the bucket is there, its overflow bucket and addresses; after those, the rows.
   void prefetch_addresses(std::uint64_t hash) const;
   template <class Rows>
   void prefetch_rows(std::uint64_t hash, const Rows& rows) const;
@@ -216,12 +165,6 @@ class RowIndex {
   // One insertion's share of getting the next split's lines.
   template <class Rows>
   void prepare_split(const Rows& rows);
-  template <class Visit>
-  static void for_entries(const Bucket& b, std::size_t begin, std::size_t end, Visit&& visit) {
-    for (std::size_t i = begin; i < end; ++i) {
-      if (b.tags[i] != 0) visit(b.handles[i]);
-    }
-  }
 
   PageArray<BucketPage> buckets_;
   PageArray<BucketPage> overflow_;
@@ -329,12 +272,16 @@ void RowIndex::prepare_split(const Rows& rows) {
     begin = 0;
     end = kEntries;
   }
-  if (keeps_hashes_) {
-    for_entries(*b, begin, end, [&](Handle handle) { __builtin_prefetch(&hash_slot(handle)); });
-  } else if (step < kAddressSteps) {
-    for_entries(*b, begin, end, [&](Handle handle) { __builtin_prefetch(address_slot(handle)); });
-  } else if constexpr (requires { rows.prefetch_key(Address{}); }) {
-    for_entries(*b, begin, end, [&](Handle handle) { rows.prefetch_key(address(handle)); });
+  for (std::size_t i = begin; i < end; ++i) {
+    if (b->tags[i] == 0) continue;
+    const Handle handle = b->handles[i];
+    if (keeps_hashes_) {
+      __builtin_prefetch(&hash_slot(handle));
+    } else if (step < kAddressSteps) {
+      __builtin_prefetch(address_slot(handle));
+    } else if constexpr (requires { rows.prefetch_key(Address{}); }) {
+      rows.prefetch_key(address(handle));
+    }
   }
 }
 
