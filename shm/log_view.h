@@ -82,7 +82,7 @@ class LogView {
     __builtin_prefetch(record + kRecordHeaderBytes + 7);
   }
   // Readable bytes from there up to the end of its segment; 0: no record can be there.
-  std::uint64_t room(Address address) const {
+  std::uint64_t room_at(Address address) const {
     std::uint64_t slot = 0;
     std::uint64_t room = 0;
     return locate(address, slot, room) == nullptr ? 0 : room;
@@ -146,11 +146,6 @@ class LogWalker {
   std::vector<SlotInfo> pending_;  // segments to be walked after this one, newest first
   std::vector<std::byte> buffer_;
   LookAhead<Memory> ahead_;
-};
-std::size_t nearest_ = 0;
-std::size_t in_sight_ = 0;
-std::uint64_t ahead_position_ = 0;
-Address ahead_address_ = 0;
 };
 
 // ---------------------------------------------------------------------------------------------------------------

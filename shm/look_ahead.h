@@ -58,7 +58,7 @@ class LookAhead {
   template <class View>
   static std::uint32_t peek(const View& view, Address address, Upcoming& upcoming) {
     upcoming = Upcoming();
-    const std::uint64_t room = view.room(address);
+    const std::uint64_t room = view.room_at(address);
     if (room == 0) return 0;
     const auto* words = reinterpret_cast<const std::uint64_t*>(view.at(address));
     const auto length = static_cast<std::uint32_t>(Memory::load_acquire(words) >> 32);
