@@ -20,11 +20,9 @@ void put(std::FILE* out, std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), out);
 }
 
-void put_padded(std::FILE* out, std::string_view text, std::size_t width, bool is_right) {
+std::string padded(std::string_view text, std::size_t width, bool is_right) {
   const std::string blanks(width - std::min(width, width_of(text)), ' ');
-  if (is_right) put(out, blanks);
-  put(out, text);
-  if (!is_right) put(out, blanks);
+  return is_right ? blanks + std::string(text) : std::string(text) + blanks;
 }
 
 std::string for_people(std::string name) {
@@ -107,13 +105,13 @@ void Table::print_text(std::FILE* out, int indent) const {
     is_right.push_back(has_number);
   }
   const auto line = [&](const auto& text_of) {
-    put(out, margin);
+    std::string text = margin;
     for (std::size_t i = 0; i < columns_.size(); ++i) {
-      if (i > 0) put(out, "  ");
-      const bool is_last = i + 1 == columns_.size();
-      put_padded(out, text_of(i), is_last && !is_right[i] ? 0 : widths[i], is_right[i]);
+      if (i > 0) text += "  ";
+      text += padded(text_of(i), widths[i], is_right[i]);
     }
-    put(out, "\n");
+    text.erase(text.find_last_not_of(' ') + 1);
+    put(out, text + "\n");
   };
   line([&](std::size_t i) { return for_people(columns_[i]); });
   for (const auto& row : rows_) line([&](std::size_t i) { return row[i].text; });
@@ -155,9 +153,7 @@ void Report::print_text(std::FILE* out, int indent) const {
   bool is_first = true;
   for (const auto& [name, member] : members_) {
     if (const Cell* cell = std::get_if<Cell>(&member)) {
-      put(out, margin);
-      put_padded(out, for_people(name), width + 2, false);
-      put(out, cell->text + "\n");
+      put(out, margin + padded(for_people(name), width + 2, false) + cell->text + "\n");
     } else if (const Table* table = std::get_if<Table>(&member)) {
       if (table->is_empty()) continue;
       if (!is_first) put(out, "\n");
