@@ -85,11 +85,19 @@ Result<std::optional<Hold>> hold_of(const RingView& ring, const Arguments& argum
   return std::optional<Hold>(std::move(hold));
 }
 
+// After the look: what was promised may not have been kept.
+void tell_of_lost_hold(const std::optional<Hold>& hold) {
+  if (!hold || !hold->is_evicted()) return;
+  fmt::print(stderr,
+             "ringside-ring: the writer needed the room and ended the hold: see changed underneath\n");
+}
+
 int segments(const RingView& ring, const Arguments& arguments) {
   Result<std::optional<Hold>> hold = hold_of(ring, arguments);
   if (!hold) return fail(hold.error());
   const Result<Survey> survey = survey_log(ring, *hold ? &**hold : nullptr);
   if (!survey) return fail(survey.error());
+  tell_of_lost_hold(*hold);
   return print(segments_report(*survey, arguments.is_summary), arguments);
 }
 
@@ -101,6 +109,7 @@ int verify(const RingName& name, const Arguments& arguments) {
     Result<std::optional<Hold>> hold = hold_of(*ring, arguments);
     if (!hold) return fail(hold.error());
     verification = verify_ring(*ring, *hold ? &**hold : nullptr);
+    tell_of_lost_hold(*hold);
   } else {
     verification = verification_of(ring.error());
   }
