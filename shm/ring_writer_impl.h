@@ -14,25 +14,16 @@
 #include <filesystem>
 #include <utility>
 
+#include "shm/boot.h"
 #include "shm/catalogue_file.h"
 #include "shm/epoch_files.h"
+#include "shm/header_words.h"
 #include "shm/log_view.h"
+#include "shm/reader_watch.h"
 #include "shm/ring_writer.h"
+#include "shm/slot_table.h"
 
 namespace ringside::shm {
-
-// One reader slot as the writer sees it.
-struct ReaderWatch {
-  MappedFile file;
-  UniqueFd lock_probe;  // for asking whether its reader lives
-  UniqueFd wake;
-  std::uint64_t woken_for = 0;  // the sleep word for which a byte was written
-  std::uint64_t progress = 0;   // as last seen, and since when
-  std::uint64_t incarnation = 0;
-  std::uint64_t progress_since_ns = 0;
-
-  ReaderFile& reader() const { return *static_cast<ReaderFile*>(file.data()); }
-};
 
 template <class Memory>
 struct BasicRingWriter<Memory>::Impl {
@@ -58,18 +49,23 @@ struct BasicRingWriter<Memory>::Impl {
   ExecutedGtids executed;
   std::vector<std::byte> scratch;
 
-  RingHeader& header() const { return view.header(); }
+  // What this writer stored last, in the header's words and in the slot table: nothing is decided by what they have
+  // become.
+  HeaderWords<Memory> words;
+  SlotTable<Memory> slot_table;
+  bool is_stopped = false;  // in order: nothing is appended any more
+
   std::uint64_t segment_bytes() const { return view.segment_bytes(); }
   std::uint64_t position() const { return segment.start_position + offset; }
 
   static Result<std::unique_ptr<Impl>> attach(const RingOptions& options, Epoch epoch);
+  Result<void> check_boot();
   Result<void> open_watches();
   Result<void> adopt_chunks();
   Result<void> adopt_slots();
   Result<void> add_chunk(std::uint64_t slots);
   Result<void> check_limit(std::uint64_t slots, std::uint64_t bytes) const;
   void take_slot(std::uint64_t slot, std::uint32_t run, std::uint64_t chunk_first, std::uint64_t start);
-  void free_slot(std::uint64_t slot);
   std::uint64_t checkpoint_bytes() const;
   std::uint64_t capacity() const {
     return segment_bytes() - checkpoint_bytes() - record_bytes(kSegmentEndPayload);
@@ -115,10 +111,37 @@ Result<std::unique_ptr<typename BasicRingWriter<Memory>::Impl>> BasicRingWriter<
                                           Version(),
                                           {},
                                           {},
+                                          {},
+                                          {},
+                                          false,
                                           {}});
+  impl->words = HeaderWords<Memory>(&impl->view.header());
+  impl->slot_table = SlotTable<Memory>(&impl->view.slot_entry(0));
+  RINGSIDE_TRY(impl->check_boot());
   RINGSIDE_TRY(impl->open_watches());
-  Memory::store_release(&impl->header().limit_bytes, options.max_bytes);
+  impl->words.set(&RingHeader::limit_bytes, options.max_bytes);
   return impl;
+}
+
+// Files of another boot may be gone on with when they were synced as they are; from now on they are this boot's, and no
+// longer what was synced: that has to be on the disk before anything else is.
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::Impl::check_boot() {
+  const std::string file = header_path(view.directory());
+  RINGSIDE_ASSIGN(const std::uint64_t boot, read_boot_id(options.boot_id_path));
+  if (view.epoch().value() != 0 && !may_be_whole<Memory>(view.header(), boot)) {
+    return Error{
+        ErrorKind::kCorrupt,
+        "the host has restarted uncleanly since the ring was written: some of its pages may be older than "
+        "others"};
+  }
+  if (words.get(&RingHeader::clean_stop) != 0) {
+    words.set(&RingHeader::clean_stop, 0);
+    RINGSIDE_TRY(sync_file(header_fd.get(), file));
+  }
+  if (words.get(&RingHeader::boot_id) == boot) return {};
+  words.set(&RingHeader::boot_id, boot);
+  return sync_file(header_fd.get(), file);
 }
 
 template <class Memory>
@@ -135,6 +158,12 @@ Result<void> BasicRingWriter<Memory>::Impl::open_watches() {
     if (!watch.wake) {
       return Error{errno == ENOENT ? ErrorKind::kCorrupt : ErrorKind::kIo,
                    fmt::format("cannot open {}: {}", wake_path(view.directory(), i), std::strerror(errno))};
+    }
+    watch.reports = Memory::load_acquire(&watch.reader().reports);
+    // A writer was killed in the middle of evicting, or it cannot be told any more whom it evicted: whoever is there.
+    const TwinWord& mark = view.header().evicted[i];
+    if (Memory::load_acquire(&mark.word) != Memory::load_acquire(&mark.copy)) {
+      words.set_evicted(i, watch.template load_incarnation<Memory>());
     }
   }
   return {};
@@ -188,7 +217,7 @@ Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::open(c
   const RingPath path(options.directory, options.name);
   RINGSIDE_ASSIGN(const Epoch epoch, current_epoch(path));
   RINGSIDE_ASSIGN(std::unique_ptr<Impl> impl, Impl::attach(options, epoch));
-  const RingHeader& header = impl->header();
+  const RingHeader& header = impl->view.header();
   if (impl->view.epoch() != epoch) return Error{ErrorKind::kCorrupt, "the ring's header holds another epoch"};
   if (header.segment_bytes != options.segment_bytes || header.chunk_bytes != options.chunk_bytes) {
     return Error{ErrorKind::kUnsupported, "ring.segment_size or ring.chunk_size has changed"};
@@ -203,8 +232,9 @@ Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::open(c
 // being made when its writer died; nobody has used it.
 template <class Memory>
 Result<void> BasicRingWriter<Memory>::Impl::adopt_chunks() {
-  const std::uint64_t counted = Memory::load_acquire(&header().slot_count);
-  if (counted > view.max_slots()) return Error{ErrorKind::kCorrupt, "the ring counts more slots than it has"};
+  std::uint64_t counted = 0;
+  if (!view.load_slot_count(counted))
+    return Error{ErrorKind::kCorrupt, "the ring's count of slots contradicts itself"};
   std::error_code error;
   std::filesystem::directory_iterator entry(view.directory(), error);
   for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
@@ -230,24 +260,30 @@ Result<void> BasicRingWriter<Memory>::Impl::adopt_chunks() {
         ErrorKind::kCorrupt,
         fmt::format("the ring's chunks hold {} slots where its header counts {}", chunk_slots, counted)};
   }
+  if (words.get(&RingHeader::slot_count) != counted) words.set(&RingHeader::slot_count, counted);
   return {};
 }
 
 template <class Memory>
 Result<void> BasicRingWriter<Memory>::Impl::adopt_slots() {
   RINGSIDE_TRY(adopt_chunks());
-  committed = Memory::load_acquire(&header().committed_position);
+  // A copy that is ahead is of a transaction that was appended whole and died just before P3: recover() makes up for it
+  // when the log says so too.
+  committed = Memory::load_acquire(&view.header().committed_position.copy);
+  if (committed < Memory::load_acquire(&view.header().committed_position.word))
+    return Error{ErrorKind::kCorrupt, "the ring's committed position contradicts itself"};
   std::vector<bool> taken(chunk_slots, false);
   for (std::uint64_t s = 0; s < chunk_slots; ++s) {
     SlotInfo slot;
-    const SlotState state = view.read_slot(s, slot);
+    const SlotState state = view.read_slot(s, committed, slot);
+    if (state != SlotState::kCorrupt) slot_table.adopt();
     if (state == SlotState::kFree) continue;
     if (state == SlotState::kCorrupt || taken[s] || s + slot.run > chunk_slots) {
       return Error{ErrorKind::kCorrupt,
                    fmt::format("the ring's slot table contradicts itself at slot {}", s)};
     }
     if (slot.start_position >= committed) {  // taken by a transaction that was never published
-      free_slot(s);
+      slot_table.release(s);
       continue;
     }
     used_slots += slot.run;
@@ -256,7 +292,7 @@ Result<void> BasicRingWriter<Memory>::Impl::adopt_slots() {
   for (std::uint64_t s = chunk_slots; s-- > 0;) {
     if (!taken[s]) free_slots.push_back(s);
   }
-  Memory::store_release(&header().used_bytes, used_slots * segment_bytes());
+  words.set(&RingHeader::used_bytes, used_slots * segment_bytes());
   return {};
 }
 
@@ -264,9 +300,9 @@ template <class Memory>
 Result<void> BasicRingWriter<Memory>::recover(const std::function<Result<void>(const Record&)>& visit) {
   Impl& self = *impl_;
   LogWalker<Memory> walker;
-  if (!walker.start(self.view))
-    return Error{ErrorKind::kCorrupt, "the ring's slot table names no oldest segment"};
+  RINGSIDE_TRY(walker.start(self.view, self.committed));
   Record record;
+  RecordType last = RecordType::kCheckpoint;
   for (;;) {
     const WalkStatus status = walker.next(self.view, record);
     if (status == WalkStatus::kCaughtUp) break;
@@ -276,12 +312,17 @@ Result<void> BasicRingWriter<Memory>::recover(const std::function<Result<void>(c
     }
     RINGSIDE_TRY(self.recover_gtids(record));
     RINGSIDE_TRY(visit(record));
+    last = record.header.type;
   }
   self.segment = walker.segment();
   self.offset = walker.position().value() - self.segment.start_position;
-  if (self.position() != self.committed) {
-    return Error{ErrorKind::kCorrupt, "the ring's committed position lies inside a record"};
+  if (self.position() != self.committed || last != RecordType::kCommit) {
+    return Error{ErrorKind::kCorrupt, "the ring's committed position is not the end of a commit record"};
   }
+  if (self.words.get(&RingHeader::committed_position) != self.committed) {
+    self.words.set_seq_cst(&RingHeader::committed_position, self.committed);  // P3
+  }
+  self.words.mend();
   self.wake_readers(true);  // those that the writer before us did not come to wake
   return {};
 }
@@ -310,14 +351,23 @@ Result<void> BasicRingWriter<Memory>::Impl::recover_gtids(const Record& record) 
 }
 
 template <class Memory>
+Result<void> BasicRingWriter<Memory>::stop_in_order() {
+  Impl& self = *impl_;
+  self.is_stopped = true;
+  RINGSIDE_TRY(sync_epoch(self.path, self.view.directory()));
+  self.words.set(&RingHeader::clean_stop, 1);
+  return sync_file(self.header_fd.get(), header_path(self.view.directory()));
+}
+
+template <class Memory>
 Result<void> BasicRingWriter<Memory>::activate(BasicRingWriter* previous) {
   Impl& self = *impl_;
   const Epoch epoch = self.view.epoch();
   const std::uint64_t number = epoch_of(self.view.directory()).value();
-  if (epoch.value() == 0) Memory::store_seq_cst(&self.header().epoch, number);  // N3
-  RINGSIDE_TRY(set_current_epoch(self.path, Epoch(number)));                    // N4
-  if (previous != nullptr) {                                                    // N5
-    Memory::store_seq_cst(&previous->impl_->header().superseded_by, number);
+  if (epoch.value() == 0) self.words.set_epoch(number);       // N3
+  RINGSIDE_TRY(set_current_epoch(self.path, Epoch(number)));  // N4
+  if (previous != nullptr) {                                  // N5
+    previous->impl_->words.set_seq_cst(&RingHeader::superseded_by, number);
     previous->impl_->wake_readers(true);
   }
   return retire_other_epochs<Memory>(self.path, Epoch(number), Epoch(number));
@@ -340,18 +390,18 @@ std::uint64_t BasicRingWriter<Memory>::Impl::chunk_of(std::uint64_t slot) const 
 }
 
 template <class Memory>
-Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t slots) {
+Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t count) {
   const std::uint64_t first = chunk_slots;
-  if (slots > view.max_slots() - first) {
+  if (count > view.max_slots() - first) {
     return Error{ErrorKind::kLimit,
                  "the ring's slot table is full: a new epoch is needed (restart the writer with a "
                  "larger ring.max_size)"};
   }
   const std::string file = chunk_path(view.directory(), first);
   RINGSIDE_ASSIGN(const UniqueFd fd, create_file(file, 0640));
-  Result<void> allocated = allocate(fd.get(), file, 0, slots * segment_bytes());
+  Result<void> allocated = allocate(fd.get(), file, 0, count * segment_bytes());
   if (allocated) {
-    allocated = allocate(header_fd.get(), header_path(view.directory()), 0, slot_table_bytes(first + slots));
+    allocated = allocate(header_fd.get(), header_path(view.directory()), 0, slot_table_bytes(first + count));
   }
   // Mapped here, where it may still fail, and not in the middle of an append.
   if (allocated) {
@@ -362,12 +412,13 @@ Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t slots) {
     return allocated;
   }
   // New entries are zero, in a table that nobody has spoilt.
-  for (std::uint64_t s = first; s < first + slots; ++s) {
-    if (Memory::load_acquire(&view.slot_entry(s).generation) % 2 == 1) free_slot(s);
+  for (std::uint64_t s = first; s < first + count; ++s) {
+    slot_table.adopt();
+    if (slot_table.generation(s) % 2 == 1) slot_table.release(s);
   }
   chunk_firsts.push_back(first);
-  chunk_slots += slots;
-  Memory::store_release(&header().slot_count, chunk_slots);
+  chunk_slots += count;
+  words.set(&RingHeader::slot_count, chunk_slots);
   for (std::uint64_t s = chunk_slots; s-- > first;) free_slots.push_back(s);
   return {};
 }
@@ -375,25 +426,12 @@ Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t slots) {
 template <class Memory>
 void BasicRingWriter<Memory>::Impl::take_slot(std::uint64_t slot, std::uint32_t run,
                                               std::uint64_t chunk_first, std::uint64_t start) {
-  SlotEntry& entry = view.slot_entry(slot);
-  const std::uint64_t words[2] = {start, chunk_first << 32 | run};
-  Memory::store_release(&entry.start_position, words[0]);
-  Memory::store_release(&entry.run_and_chunk, words[1]);
-  Memory::store_release(&entry.check, crc32c(words, sizeof words));
-  const std::uint64_t generation = Memory::load_acquire(&entry.generation) + 1;
-  RINGSIDE_ASSERT(generation % 2 == 1);
-  Memory::store_seq_cst(&entry.generation, generation);  // before any word of the new contents: R2
+  const std::uint64_t generation = slot_table.take(slot, run, chunk_first, start);
   segment = SlotInfo{slot, generation, start, run, static_cast<std::uint32_t>(chunk_first)};
   const Result<void> known = view.know(segment);
   RINGSIDE_ASSERT(known.has_value());  // our own chunk, allocated and mapped by us
   used_slots += run;
-  Memory::store_release(&header().used_bytes, used_slots * segment_bytes());
-}
-
-template <class Memory>
-void BasicRingWriter<Memory>::Impl::free_slot(std::uint64_t slot) {
-  SlotEntry& entry = view.slot_entry(slot);
-  Memory::store_seq_cst(&entry.generation, Memory::load_acquire(&entry.generation) + 1);  // F1
+  words.set(&RingHeader::used_bytes, used_slots * segment_bytes());
 }
 
 template <class Memory>
@@ -521,7 +559,7 @@ void BasicRingWriter<Memory>::Impl::next_segment(std::uint32_t run) {
   const std::uint64_t start = segment.start_position + segment.run * segment_bytes();
   // The generation that take_slot is about to store: the end record is part of the old segment and goes there
   // first.
-  const std::uint64_t generation = Memory::load_acquire(&view.slot_entry(slot).generation) + 1;
+  const std::uint64_t generation = slot_table.generation(slot) + 1;
   RecordHeader end;
   end.type = RecordType::kSegmentEnd;
   char payload[kSegmentEndPayload];
@@ -534,6 +572,7 @@ void BasicRingWriter<Memory>::Impl::next_segment(std::uint32_t run) {
 template <class Memory>
 Address BasicRingWriter<Memory>::append(RecordHeader header, std::span<std::byte> record) {
   Impl& self = *impl_;
+  RINGSIDE_ASSERT(!self.is_stopped);
   const std::uint64_t end_bytes = record_bytes(Impl::kSegmentEndPayload);
   if (self.offset + record.size() + end_bytes > self.segment.run * self.segment_bytes()) {
     const std::uint64_t whole = record.size() + self.checkpoint_bytes() + end_bytes;
@@ -549,8 +588,8 @@ void BasicRingWriter<Memory>::publish(Version version, std::string_view gtid,
   self.version = version;
   RINGSIDE_ASSERT(self.executed.add(executed_with) && self.executed.add(gtid));
   self.committed = self.position();
-  Memory::store_seq_cst(&self.header().committed_position, self.committed);  // P3
-  self.wake_readers(false);                                                  // P4
+  self.words.set_seq_cst(&RingHeader::committed_position, self.committed);  // P3
+  self.wake_readers(false);                                                 // P4
 }
 
 template <class Memory>
@@ -559,7 +598,7 @@ void BasicRingWriter<Memory>::Impl::wake_readers(bool all) {
     const std::uint64_t sleep = Memory::load_seq_cst(&watch.reader().sleep_word);  // P4, pairs with S1
     if (!all && (sleep % 2 == 0 || sleep == watch.woken_for)) continue;
     // A byte for nobody would wake whoever joins here next.
-    if (Memory::load_seq_cst(&watch.reader().incarnation) == 0) continue;
+    if (watch.template load_incarnation<Memory>() == 0) continue;
     watch.woken_for = sleep;
     const char byte = 1;
     // A full FIFO is as good as a byte written; nobody at the other end is no concern of ours.
@@ -571,7 +610,7 @@ void BasicRingWriter<Memory>::Impl::wake_readers(bool all) {
 
 template <class Memory>
 Epoch BasicRingWriter<Memory>::epoch() const {
-  return Epoch(Memory::load_acquire(&impl_->header().epoch));
+  return Epoch(impl_->words.epoch());
 }
 template <class Memory>
 std::uint64_t BasicRingWriter<Memory>::max_record_bytes() const {
@@ -622,38 +661,38 @@ std::uint32_t BasicRingWriter<Memory>::record_length(Address address) const {
 template <class Memory>
 void BasicRingWriter<Memory>::set_capture_state(CaptureState state) {
   const auto value = static_cast<std::uint64_t>(state);
-  if (Memory::load_acquire(&impl_->header().capture_state) == value) return;
-  Memory::store_release(&impl_->header().capture_state, value);
+  if (impl_->words.get(&RingHeader::capture_state) == value) return;
+  impl_->words.set(&RingHeader::capture_state, value);
   impl_->wake_readers(true);
 }
 template <class Memory>
 void BasicRingWriter<Memory>::set_source(Version newest, std::uint64_t source_time_us,
                                          std::uint64_t alive_ns) {
-  RingHeader& header = impl_->header();
-  if (newest.value() > Memory::load_acquire(&header.source_version)) {
-    Memory::store_release(&header.source_version, newest.value());
+  HeaderWords<Memory>& words = impl_->words;
+  if (newest.value() > words.get(&RingHeader::source_version)) {
+    words.set(&RingHeader::source_version, newest.value());
   }
-  if (source_time_us != 0) Memory::store_release(&header.source_time_us, source_time_us);
-  Memory::store_release(&header.source_alive_ns, alive_ns);
+  if (source_time_us != 0) words.set(&RingHeader::source_time_us, source_time_us);
+  words.set(&RingHeader::source_alive_ns, alive_ns);
 }
 template <class Memory>
 void BasicRingWriter<Memory>::set_source_clock(const SourceClock& clock) {
-  RingHeader& header = impl_->header();
-  Memory::store_release(&header.source_clock_offset_us, static_cast<std::uint64_t>(clock.offset_us));
-  Memory::store_release(&header.source_clock_error_us, clock.error_us);
-  Memory::store_release(&header.commit_time_resolution_us, clock.commit_time_resolution_us);
+  HeaderWords<Memory>& words = impl_->words;
+  words.set(&RingHeader::source_clock_offset_us, static_cast<std::uint64_t>(clock.offset_us));
+  words.set(&RingHeader::source_clock_error_us, clock.error_us);
+  words.set(&RingHeader::commit_time_resolution_us, clock.commit_time_resolution_us);
 }
 template <class Memory>
 void BasicRingWriter<Memory>::beat(std::uint64_t now_ns) {
-  Memory::store_release(&impl_->header().writer_heartbeat_ns, now_ns);
+  impl_->words.set(&RingHeader::writer_heartbeat_ns, now_ns);
 }
 template <class Memory>
 std::uint64_t BasicRingWriter<Memory>::server_id() const {
-  return Memory::load_acquire(&impl_->header().server_id);
+  return impl_->words.get(&RingHeader::server_id);
 }
 template <class Memory>
 void BasicRingWriter<Memory>::set_server_id(std::uint64_t server_id) {
-  Memory::store_release(&impl_->header().server_id, server_id);
+  impl_->words.set(&RingHeader::server_id, server_id);
 }
 
 template <class Memory>
@@ -662,11 +701,10 @@ std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
   std::size_t evicted = 0;
   for (std::size_t i = 0; i < kMaxReaders; ++i) {
     ReaderWatch& watch = self.watches[i];
-    const std::uint64_t incarnation = Memory::load_seq_cst(&watch.reader().incarnation);  // F2
-    std::uint64_t& mark = self.header().evicted[i];
-    if (incarnation == 0 || incarnation == Memory::load_acquire(&mark)) continue;
+    const std::uint64_t incarnation = watch.template load_incarnation<Memory>();  // F2
+    if (incarnation == 0 || incarnation == self.words.evicted(i)) continue;
     const std::uint64_t progress = Memory::load_acquire(&watch.reader().progress);
-    const std::uint64_t reclaim = Memory::load_seq_cst(&watch.reader().reclaim_position);  // F2
+    const std::uint64_t reclaim = watch.template load_reclaim<Memory>();  // F2
     if (incarnation != watch.incarnation || progress != watch.progress) {
       watch.incarnation = incarnation;
       watch.progress = progress;
@@ -676,8 +714,9 @@ std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
         self.committed - std::min(reclaim, self.committed) > self.options.reader_limit_bytes &&
         now_ns - watch.progress_since_ns > self.options.reader_grace_ns;
     const bool is_dead = !is_locked_elsewhere(watch.lock_probe.get());
-    if (!is_stuck && !is_dead) continue;
-    Memory::store_seq_cst(&mark, incarnation);  // E1, pairs with R4
+    const bool is_spoilt = watch.template is_spoilt<Memory>();
+    if (!is_stuck && !is_dead && !is_spoilt) continue;
+    self.words.set_evicted(i, incarnation);  // E1, pairs with R4
     if (is_dead) continue;
     ++evicted;
     const char byte = 1;
@@ -690,11 +729,12 @@ template <class Memory>
 std::vector<ReaderStatus> BasicRingWriter<Memory>::readers() const {
   std::vector<ReaderStatus> all;
   for (std::size_t i = 0; i < kMaxReaders; ++i) {
-    const ReaderFile& reader = impl_->watches[i].reader();
-    const std::uint64_t incarnation = Memory::load_acquire(&reader.incarnation);
-    if (incarnation == 0 || incarnation == Memory::load_acquire(&impl_->header().evicted[i])) continue;
+    const ReaderWatch& watch = impl_->watches[i];
+    const ReaderFile& reader = watch.reader();
+    const std::uint64_t incarnation = watch.template load_incarnation<Memory>();
+    if (incarnation == 0 || incarnation == impl_->words.evicted(i)) continue;
     all.push_back(ReaderStatus{i, Memory::load_acquire(&reader.pid),
-                               Position(Memory::load_acquire(&reader.reclaim_position)),
+                               Position(watch.template load_reclaim<Memory>()),
                                Memory::load_acquire(&reader.sleep_word) % 2 == 1});
   }
   return all;
