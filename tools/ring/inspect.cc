@@ -94,7 +94,7 @@ std::string joined(const std::vector<std::string>& names) {
 
 Report header_report(const RingView& ring, std::uint64_t now_ns) {
   const shm::RingHeader& h = ring.header();
-  const auto word = [&](const std::uint64_t& w) { return ring.load(w); };
+  const auto word = [&](const auto& w) { return ring.load(w); };
   Report report;
   report.add("ring", text_cell(ring.name().path()));
   report.add("epoch", hex_cell(ring.epoch().value()));
@@ -120,6 +120,8 @@ Report header_report(const RingView& ring, std::uint64_t now_ns) {
   report.add("source_clock_error_us", number_cell(word(h.source_clock_error_us)));
   report.add("commit_time_resolution_us", number_cell(word(h.commit_time_resolution_us)));
   report.add("server_id", number_cell(word(h.server_id)));
+  report.add("boot_id", hex_cell(word(h.boot_id)));
+  report.add("clean_stop", flag_cell(word(h.clean_stop) == 1));
   const std::uint64_t successor = word(h.superseded_by);
   report.add("superseded_by", successor == 0 ? no_cell() : hex_cell(successor));
   Table others({"epoch"});

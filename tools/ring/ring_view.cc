@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "shm/slot_table.h"
+
 namespace ringside::tools {
 
 Result<RingView> RingView::open(const RingName& name) {
@@ -59,10 +61,14 @@ RingView::SlotTable RingView::slot_table(std::uint64_t limit) const {
   table.slots = std::min(load(header().slot_count), log_.max_slots());
   for (std::uint64_t s = 0; s < table.slots; ++s) {
     shm::SlotInfo slot;
-    shm::SlotState state = log_.read_slot(s, slot);
+    slot.slot = s;
+    const auto read = [&] {
+      return shm::read_slot_entry<Memory>(log_.slot_entry(s), limit, log_.max_slots(), slot);
+    };
+    shm::SlotState state = read();
     // One that is taken anew between the loads of its words settles at once; a contradiction stays one.
     constexpr int kAttempts = 3;
-    for (int i = 1; i < kAttempts && state == shm::SlotState::kCorrupt; ++i) state = log_.read_slot(s, slot);
+    for (int i = 1; i < kAttempts && state == shm::SlotState::kCorrupt; ++i) state = read();
     if (state == shm::SlotState::kCorrupt) table.corrupt.push_back(s);
     if (state != shm::SlotState::kInUse) continue;
     table.used += slot.run;

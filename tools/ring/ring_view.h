@@ -28,6 +28,7 @@
 #include "shm/memory.h"
 #include "shm/ring_files.h"
 #include "shm/ring_reader.h"
+#include "shm/twin_word.h"
 
 namespace ringside::tools {
 
@@ -54,6 +55,12 @@ class RingView {
   const LogView& log() const { return log_; }
   const shm::RingHeader& header() const { return log_.header(); }
   std::uint64_t load(const std::uint64_t& word) const { return log_.load_seq_cst(word); }
+  // What the word itself says; whether its copy agrees is for verify.
+  std::uint64_t load(const shm::TwinWord& word) const { return load(word.word); }
+  bool agrees_with_its_copy(const shm::TwinWord& word) const {
+    std::uint64_t value = 0;
+    return shm::load_twin<Memory>(word, value);
+  }
 
   std::uint64_t committed() const { return load(header().committed_position); }
   // Another epoch is in force, or this one's files are gone.

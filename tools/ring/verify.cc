@@ -120,6 +120,7 @@ class Verifier {
   void run() {
     out_.committed = ring_.committed();  // before the slot table, which is then complete below it
     check_identity();
+    check_header_words();
     const RingView::SlotTable table = ring_.slot_table(out_.committed);
     check_slots(table);
     // Before the log is read: the catalogue is published before the records that need it, and so after those read above.
@@ -146,6 +147,48 @@ class Verifier {
            {},
            offsetof(shm::RingHeader, capture_state),
            {}});
+    }
+  }
+
+  // A writer, or a reader, that was killed between its two stores leaves words that differ: no corruption, and set right by
+  // the next one. While it lives they agree.
+  void check_twin(const std::string& file, std::string_view name, const shm::TwinWord& word,
+                  const void* start, bool is_alive) {
+    if (ring_.agrees_with_its_copy(word)) return;
+    const auto offset =
+        static_cast<std::uint64_t>(reinterpret_cast<const char*>(&word) - static_cast<const char*>(start));
+    if (is_alive) return add({file, fmt::format("{} and its copy differ", name), {}, offset, {}});
+    out_.remarks.push_back(
+        fmt::format("{}: {} and its copy differ, and nobody is there to store them: the next one "
+                    "sets it right, if it is no flipped bit",
+                    file, name));
+  }
+
+  void check_header_words() {
+    using Word = shm::TwinWord shm::RingHeader::*;
+    constexpr std::pair<std::string_view, Word> kWords[] = {
+        {"committed_position", &shm::RingHeader::committed_position},
+        {"source_version", &shm::RingHeader::source_version},
+        {"source_alive_ns", &shm::RingHeader::source_alive_ns},
+        {"source_time_us", &shm::RingHeader::source_time_us},
+        {"writer_heartbeat_ns", &shm::RingHeader::writer_heartbeat_ns},
+        {"capture_state", &shm::RingHeader::capture_state},
+        {"superseded_by", &shm::RingHeader::superseded_by},
+        {"server_id", &shm::RingHeader::server_id},
+        {"slot_count", &shm::RingHeader::slot_count},
+        {"used_bytes", &shm::RingHeader::used_bytes},
+        {"limit_bytes", &shm::RingHeader::limit_bytes},
+        {"source_clock_offset_us", &shm::RingHeader::source_clock_offset_us},
+        {"source_clock_error_us", &shm::RingHeader::source_clock_error_us},
+        {"commit_time_resolution_us", &shm::RingHeader::commit_time_resolution_us},
+        {"boot_id", &shm::RingHeader::boot_id},
+        {"clean_stop", &shm::RingHeader::clean_stop},
+    };
+    const shm::RingHeader& header = ring_.header();
+    const bool is_alive = ring_.has_writer();
+    for (const auto& [name, word] : kWords) check_twin("header", name, header.*word, &header, is_alive);
+    for (std::size_t i = 0; i < shm::kMaxReaders; ++i) {
+      check_twin("header", fmt::format("evicted[{}]", i), header.evicted[i], &header, is_alive);
     }
   }
 
@@ -304,6 +347,9 @@ class Verifier {
         continue;
       }
       const auto& reader = *static_cast<const shm::ReaderFile*>(file->data());
+      const bool is_alive = shm::is_locked_elsewhere(fd->get());
+      check_twin(name, "incarnation", reader.incarnation, &reader, is_alive);
+      check_twin(name, "reclaim_position", reader.reclaim_position, &reader, is_alive);
       if (ring_.load(reader.incarnation) == 0) continue;
       ++out_.readers;
       if (ring_.load(reader.magic) != shm::kReaderMagic) wrong("it has no reader file's magic number");

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "shm/slot_table.h"
 #include "tests/shm/ring_fixture.h"
 #include "tools/ring/dump.h"
 #include "tools/ring/segment_scan.h"
@@ -54,7 +55,12 @@ class RingTool : public ::testing::Test {
     ASSERT_EQ(::pwrite(fd.get(), &byte, 1, static_cast<off_t>(offset)), 1) << path;
   }
   Verification verify() const { return verify_ring(open(), nullptr); }
-  // The header as the writer has it.
+  // As the writer frees and reuses a slot.
+  void set_generation(const shm::SlotInfo& slot, std::uint64_t generation) {
+    shm::SlotEntry& entry = slot_entry(slot.slot);
+    entry.check = shm::slot_check(entry.start_position, entry.run_and_chunk, generation);
+    entry.generation = generation;
+  }
   shm::SlotEntry& slot_entry(std::uint64_t slot) {
     if (!header_) {
       const std::string path = shm::header_path(open().directory());
@@ -153,6 +159,27 @@ TEST_F(RingTool, DamageOutsideTheLogIsFound) {
   EXPECT_EQ(found.findings.front().file, "readers/0");
 }
 
+TEST_F(RingTool, AHeaderWordThatIsNotItsCopyIsFoundWhileAWriterLives) {
+  ASSERT_NO_FATAL_FAILURE(flip("header", offsetof(shm::RingHeader, limit_bytes) + 3));
+  const Verification found = verify();
+  ASSERT_EQ(found.finding_count, 1u);
+  EXPECT_EQ(found.findings.front().what, "limit_bytes and its copy differ");
+  EXPECT_EQ(found.findings.front().offset, offsetof(shm::RingHeader, limit_bytes));
+  writer_.close();
+  const Verification left = verify();
+  EXPECT_TRUE(left.is_clean()) << "its writer may have been killed between the two stores";
+  EXPECT_EQ(left.remarks.size(), 1u);
+}
+
+TEST_F(RingTool, ASlotInUseThatLooksFreeIsFound) {
+  const shm::SlotInfo slot = open().slot_table(open().committed()).segments[1];
+  slot_entry(slot.slot).generation ^= 1;
+  const Verification found = verify();
+  ASSERT_FALSE(found.is_clean());
+  EXPECT_EQ(found.findings.front().slot, slot.slot);
+  slot_entry(slot.slot).generation ^= 1;
+}
+
 TEST_F(RingTool, DamageOfTheOtherHalfOfTheCatalogueIsFound) {
   ASSERT_TRUE(writer_->new_table(shm::items_table("more")).value() != 0);
   ASSERT_TRUE(writer_.commit(1000));
@@ -184,11 +211,11 @@ TEST_F(RingTool, ASegmentReusedUnderneathHasChangedAndIsNotCorrupt) {
   SegmentScanner before(ring, slot, committed);
   ASSERT_EQ(before.next(record), Scan::kRecord);
   // As the writer reuses it: generation first, then other bytes.
-  slot_entry(slot.slot).generation += 2;
+  set_generation(slot, slot.generation + 2);
   ASSERT_NO_FATAL_FAILURE(flip(chunk, (slot.slot - slot.chunk_first) * ring.segment_bytes() + 200));
   SegmentScanner after(ring, slot, committed);
   EXPECT_EQ(after.next(record), Scan::kChanged);
-  slot_entry(slot.slot).generation -= 2;
+  set_generation(slot, slot.generation);
   SegmentScanner damaged(ring, slot, committed);
   ASSERT_EQ(damaged.next(record), Scan::kRecord);
   Scan scan = Scan::kRecord;
@@ -199,21 +226,21 @@ TEST_F(RingTool, ASegmentReusedUnderneathHasChangedAndIsNotCorrupt) {
 TEST_F(RingTool, AFreedSegmentIsPassedOver) {
   const RingView ring = open();
   const shm::SlotInfo slot = ring.slot_table(ring.committed()).segments[1];
-  slot_entry(slot.slot).generation += 1;
+  set_generation(slot, slot.generation + 1);
   Verification found = verify();
   EXPECT_TRUE(found.is_clean()) << "a gap is no corruption: " << found.findings.front().what;
-  slot_entry(slot.slot).generation -= 1;
+  set_generation(slot, slot.generation);
   EXPECT_TRUE(verify().is_clean());
 }
 
 TEST_F(RingTool, ALogWithoutItsEndIsFound) {
   const RingView ring = open();
   const shm::SlotInfo slot = ring.slot_table(ring.committed()).segments.back();
-  slot_entry(slot.slot).generation += 1;
+  set_generation(slot, slot.generation + 1);
   const Verification found = verify();
   ASSERT_FALSE(found.is_clean());
   EXPECT_EQ(found.findings.back().what, "no segment's records end at the committed position");
-  slot_entry(slot.slot).generation -= 1;
+  set_generation(slot, slot.generation);
 }
 
 TEST_F(RingTool, TheSurveyCountsWhatIsThere) {
