@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <filesystem>
 #include <map>
+#include <system_error>
 #include <utility>
 
 #include "shm/gtid.h"
@@ -340,6 +342,10 @@ class Verifier {
       if (*size != shm::kReaderFileBytes) {
         wrong("it does not have a reader file's size");
         continue;
+      }
+      std::error_code error;
+      if (!std::filesystem::is_fifo(shm::wake_path(ring_.directory(), i), error) && !ring_.is_superseded()) {
+        wrong("the FIFO beside it is missing, or none");
       }
       const Result<shm::MappedFile> file = shm::MappedFile::map(path, shm::Access::kRead, *size);
       if (!file) {

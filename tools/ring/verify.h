@@ -1,10 +1,12 @@
 // The subcommand `verify`: every checksum and every contradiction that can be seen from outside, from the header to the last
 // committed record.
 //
-//   header      identity, epoch               slots       each entry's check, no two segments on one slot or position
-//   catalogue   both halves                   log         each record's checksum; its parts; the order of positions, versions
-//   readers     size, magic, epoch, FIFO                  and GTIDs; that segment ends name what follows; that it ends at
-//                                                         the committed position
+//   header      identity; words that stand twice
+//   slots       each entry's check; no two segments on one slot or position
+//   catalogue   both halves
+//   log         each record's checksum and parts; the order of positions, versions and GTIDs; that segment ends name what
+//               follows; that it ends at the committed position
+//   readers     size, magic, epoch, FIFO; words that stand twice
 //
 // Looks at a ring that is being written, without a reader slot: what changes underneath is counted and passed over.
 //

@@ -157,6 +157,8 @@ TEST_F(RingTool, DamageOutsideTheLogIsFound) {
   found = verify();
   ASSERT_EQ(found.finding_count, 1u);
   EXPECT_EQ(found.findings.front().file, "readers/0");
+  ASSERT_TRUE(std::filesystem::remove(shm::wake_path(open().directory(), 1)));
+  EXPECT_EQ(verify().finding_count, 2u);
 }
 
 TEST_F(RingTool, AHeaderWordThatIsNotItsCopyIsFoundWhileAWriterLives) {
