@@ -184,6 +184,9 @@ inline index_tombstone(the_key, at)
 /* Reads what F0 and F2 read: blocked becomes true when a live reader's reclaim position is below the limit. */
 inline look_at_readers(limit)
 {
+#ifdef BUG_ONE_READER_SEEN
+  r = READERS - 1;
+#endif
   do
   :: d_step { r < READERS && !blocked && (incarnation[r] == 0 || incarnation[r] == evicted[r]) -> r++ }
   :: r < READERS && !blocked && incarnation[r] != 0 && incarnation[r] != evicted[r] ->
