@@ -95,9 +95,9 @@ class Models(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            whole = [pool.submit(run_search, search.model, search.defines.split(), "-O2") for search in SEARCHES]
+            whole = [pool.submit(run_search, search.model, search.defines.split(), "-O1") for search in SEARCHES]
             mutated = {f"{search.model} {search.defines} BUG_{mutation}":
-                       pool.submit(run_search, search.model, [*search.defines.split(), f"BUG_{mutation}"], "-O1")
+                       pool.submit(run_search, search.model, [*search.defines.split(), f"BUG_{mutation}"], "-O0")
                        for search in SEARCHES for mutation in search.mutations}
             cls.whole = [each.result() for each in whole]
             cls.mutated = {name: each.result() for name, each in mutated.items()}
