@@ -394,7 +394,7 @@ active proctype writer()
         fi;
         state[victim] = sVictim; cell = 0; victims++; began = committed
       }
-    :: victim != NONE && cell < ROOM && HAS_FREE -> compact_step()
+    :: victim != NONE && cell < ROOM && (HAS_FREE || !IS_CARRIED) -> compact_step()
     :: victim != NONE && cell == ROOM ->
       d_step {
         fifo[waiting] = victim; waiting++;
