@@ -128,14 +128,13 @@ Applied TableStore::apply_commit(const shm::Record& record) {
     ++transactions_;
     shm::MariaDbGtid gtid;
     if (shm::read_mariadb_gtid(commit.gtid, gtid)) gtids_.remember(gtid);
-    for (const PendingEvent& event : events_) run_event(event);
-    if (!events_.empty()) rebuild_routes();
-    events_.clear();
-  } else if (!events_.empty()) {
-    return corrupt(record, "a load batch that carries table events");
   }
-  before_.clear();
-  is_removing_ = !removals_.empty();
+  // Those of a batch were carried forward by compaction: news to nobody but a joiner.
+  for (const PendingEvent& event : events_) run_event(event);
+  if (!events_.empty()) rebuild_routes();
+  events_.clear();
+  // What was before is asked for no more: no row is newer than what is visible. It is taken apart in slices.
+  is_removing_ = !removals_.empty() || !before_.empty();
   removed_ = 0;
   return Applied::kCommit;
 }
@@ -163,7 +162,8 @@ bool TableStore::remove_some(std::size_t limit) {
     if (!readable || header.type != RecordType::kTombstone) continue;
     if (!table->index.erase(removal.hash, removal.handle)) continue;
   }
-  if (removed_ < removals_.size()) return false;
+  for (; limit > 0 && !before_.empty(); --limit) before_.erase(before_.begin());
+  if (removed_ < removals_.size() || !before_.empty()) return false;
   removals_.clear();
   is_removing_ = false;
   return true;
@@ -192,8 +192,10 @@ Applied TableStore::apply_checkpoint(const shm::Record& record) {
       checkpoint.position != record.position) {
     return corrupt(record, "a checkpoint that contradicts itself");
   }
-  if (transactions_ != 0 || record.header.version < visible_) return Applied::kRecord;
-  // Before the first commit that is left in the log, the checkpoint alone tells where it stands.
+  if (!record.is_behind_gap) return Applied::kRecord;
+  // The commits between the segment before and this one have been compacted away: the checkpoint alone tells where the log
+  // stands.
+  if (record.header.version < visible_) return corrupt(record, "its version is older than the one before");
   if (!executed_.assign(checkpoint.gtid_set)) return corrupt(record, "its GTIDs cannot be read");
   visible_ = record.header.version;
   shm::MariaDbGtid gtid;

@@ -181,6 +181,7 @@ struct Record {
   Bytes bytes;
   Address address = 0;
   Position position;
+  bool is_behind_gap = false;  // its segment does not follow the one walked before: commits between are gone
   // Records behind it: twelve, eight and four of them on. A cache miss takes as long as one record or two; many at a
   // time cost each a tenth of that.
   Upcoming far;
