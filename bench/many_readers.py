@@ -53,14 +53,14 @@ def stopped_at_the_end(process):
 class Setup:
     """One ring, and the replicas over it."""
 
-    def __init__(self, build, rows, most, stack):
+    def __init__(self, build, rows, most, stack, writer_options=()):
         ports = subprocess.run([sys.executable, ROOT / "deploy/demo/free_ports.py", "18590", f"18690x{most}"],
                                capture_output=True, text=True, check=True).stdout.split()
-        self.admin_port = int(ports[1])
+        self.data_port, self.admin_port = int(ports[0]), int(ports[1])
         self.stack = stack
         self.replica_program = build / "replica/ringside-replica"
         self.writer = stack.enter_context(stopped_at_the_end(subprocess.Popen(
-            [build / "bench/ringside-bench", "ring", "--table", "stock", "--rows", str(rows)],
+            [build / "bench/ringside-bench", "ring", "--table", "stock", "--rows", str(rows), *writer_options],
             stdout=subprocess.PIPE, text=True)))
         line = self.writer.stdout.readline()
         if not line:

@@ -106,7 +106,9 @@ void build_stock(shm::RowBuilder& row, std::uint64_t id, std::uint64_t edition) 
   row.set_key(key);
 }
 
-RingOfProducts::RingOfProducts(std::uint64_t rows, RowKind kind) : rows_(rows), kind_(kind) {
+RingOfProducts::RingOfProducts(std::uint64_t rows, RowKind kind, std::uint64_t transaction_buffer_bytes)
+    : rows_(rows), kind_(kind) {
+  options_.transaction_buffer_bytes = transaction_buffer_bytes;
   char path[] = "/dev/shm/ringside-bench-XXXXXX";
   if (::mkdtemp(path) == nullptr) die("cannot make a directory on /dev/shm");
   directory_ = path;
@@ -152,6 +154,30 @@ void RingOfProducts::update(std::uint64_t id) {
   ++version_;
   build(id, version_);
   or_die(publisher_->update(table(), row_.key(), row_));
+  commit();
+}
+
+void RingOfProducts::collect_change_of_all() {
+  ++version_;
+  const shm::Table& changed = table();
+  for (std::uint64_t id = 1; id <= rows_; ++id) {
+    const std::uint64_t what = id <= rows_ / 2 ? 0 : id % 4;
+    const std::string key = product_key(id);
+    const std::string other = product_key(rows_ + id);
+    if (what == 2 && !is_changed_) {
+      or_die(publisher_->erase(changed, key));
+    } else if (what == 2) {
+      build(id, version_);
+      or_die(publisher_->insert(changed, row_));
+    } else {
+      build(what == 3 && !is_changed_ ? rows_ + id : id, version_);
+      or_die(publisher_->update(changed, what == 3 && is_changed_ ? other : key, row_));
+    }
+  }
+  is_changed_ = !is_changed_;
+}
+
+void RingOfProducts::commit() {
   const std::string gtid = fmt::format("0-1-{}", version_);
   or_die(publisher_->commit(Version(version_), shm::Commit{0, version_, 0, gtid}));
 }

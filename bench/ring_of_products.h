@@ -47,7 +47,8 @@ void build_stock(shm::RowBuilder& row, std::uint64_t id, std::uint64_t edition);
 class RingOfProducts {
  public:
   // Rows 1 … `rows`, loaded and live at version 1.
-  explicit RingOfProducts(std::uint64_t rows, RowKind kind = RowKind::kProduct);
+  explicit RingOfProducts(std::uint64_t rows, RowKind kind = RowKind::kProduct,
+                          std::uint64_t transaction_buffer_bytes = std::uint64_t{64} << 20);
   ~RingOfProducts();
   RingOfProducts(const RingOfProducts&) = delete;
   RingOfProducts& operator=(const RingOfProducts&) = delete;
@@ -63,6 +64,10 @@ class RingOfProducts {
   void reopen();
   // The next edition of one product as a transaction of its own.
   void update(std::uint64_t id);
+  // A transaction that changes every row: the lower half is updated; in the upper half two of four are updated, one is deleted
+  // (the next time: inserted again), one gets another key (the next time: its own again). commit() publishes it.
+  void collect_change_of_all();
+  void commit();
   // What a live writer's capture does many times a second; else readers would take it for dead.
   void beat(std::uint64_t now_ns);
 
@@ -75,6 +80,7 @@ class RingOfProducts {
   std::uint64_t rows_;
   RowKind kind_;
   std::uint64_t version_ = 1;
+  bool is_changed_ = false;  // the upper half
   std::string directory_;
   shm::PublisherOptions options_;
   UniqueFd lock_;
