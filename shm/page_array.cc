@@ -3,21 +3,22 @@
 #include <sys/mman.h>
 
 #include <cstdint>
-#include <cstring>
 #include <utility>
 
 namespace ringside::shm {
 namespace {
 
-constexpr std::align_val_t kLine{64};
-
-// Address space for a large block, at a multiple of its size.
-void* map_block() {
-  constexpr std::size_t kBytes = PageMemory::kBlockBytes;
-  void* mapped = ::mmap(nullptr, 2 * kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+std::byte* map(std::size_t bytes) {
+  void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) throw std::bad_alloc();
-  auto* const first = static_cast<std::byte*>(mapped);
-  const std::size_t before = (kBytes - reinterpret_cast<std::uintptr_t>(mapped) % kBytes) % kBytes;
+  return static_cast<std::byte*>(mapped);
+}
+
+// A large block, at a multiple of its size.
+std::byte* map_block() {
+  constexpr std::size_t kBytes = PageMemory::kBlockBytes;
+  std::byte* const first = map(2 * kBytes);
+  const std::size_t before = (kBytes - reinterpret_cast<std::uintptr_t>(first) % kBytes) % kBytes;
   if (before > 0) ::munmap(first, before);
   ::munmap(first + before + kBytes, kBytes - before);
   // Refused where the kernel has no huge pages: then these are small ones.
@@ -48,30 +49,18 @@ PageMemory::~PageMemory() {
 }
 
 void PageMemory::free_all() noexcept {
-  for (const Block& block : blocks_) {
-    if (block.is_large) {
-      ::munmap(block.at, kBlockBytes);
-    } else {
-      ::operator delete(block.at, kLine);
-    }
-  }
+  for (const Block& block : blocks_) ::munmap(block.at, block.bytes);
   blocks_.clear();
 }
 
 void* PageMemory::add(std::size_t page_bytes) {
   if (free_bytes_ < page_bytes) {
     blocks_.reserve(blocks_.size() + 1);
-    if (bytes_ < kLargeBytes) {
-      void* const page = ::operator new(page_bytes, kLine);
-      std::memset(page, 0, page_bytes);
-      blocks_.push_back({page, false});
-      bytes_ += page_bytes;
-      return page;
-    }
-    free_ = static_cast<std::byte*>(map_block());
-    free_bytes_ = kBlockBytes;
-    blocks_.push_back({free_, true});
-    bytes_ += kBlockBytes;
+    const bool is_large = bytes_ >= kLargeBytes;
+    free_bytes_ = is_large ? kBlockBytes : page_bytes;
+    free_ = is_large ? map_block() : map(page_bytes);
+    blocks_.push_back({free_, free_bytes_});
+    bytes_ += free_bytes_;
   }
   free_bytes_ -= page_bytes;
   return std::exchange(free_, free_ + page_bytes);

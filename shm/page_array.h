@@ -1,7 +1,7 @@
 // PageArray: a table that grows by whole pages, none of which ever moves. What RowIndex is made of.
 //
-// Small tables take their pages from the allocator. From PageMemory::kLargeBytes on memory is taken 2 MiB at a time and
-// asked for as huge pages: where addresses are random, finding a small page's translation costs more than the line
+// All of it is mapped, so that it goes back to the system with the table, wherever the allocator's own memory lies. From
+// PageMemory::kLargeBytes on it is taken 2 MiB at a time and asked for as huge pages: where addresses are random, finding a small page's translation costs more than the line
 // itself, and a prefetch does not hide it.
 //
 // Threads: one.   Ownership: owns its pages.   Errors: std::bad_alloc.   Allocation: add() alone.
@@ -25,14 +25,14 @@ class PageMemory {
   PageMemory& operator=(PageMemory&& other) noexcept;
   ~PageMemory();
 
-  // Zeroed, aligned to 64 bytes. Always of the same size, a multiple of 64. Throws std::bad_alloc.
+  // Zeroed. Always of the same size, a multiple of 4,096. Throws std::bad_alloc.
   void* add(std::size_t page_bytes);
   std::size_t bytes() const { return bytes_; }
 
  private:
   struct Block {
     void* at;
-    bool is_large;
+    std::size_t bytes;
   };
   void free_all() noexcept;
 
@@ -53,7 +53,7 @@ class PageArray {
   std::size_t memory_bytes() const { return memory_.bytes() + pages_.capacity() * sizeof(Page*); }
 
  private:
-  static_assert(std::is_trivially_destructible_v<Page>);
+  static_assert(std::is_trivially_destructible_v<Page> && sizeof(Page) % 4096 == 0);
   PageMemory memory_;
   std::vector<Page*> pages_;
 };
