@@ -1,5 +1,6 @@
 #include "tests/shm/store_buffer_memory.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -10,25 +11,33 @@
 #include "base/assert.h"
 #include "shm/layout.h"
 
+namespace {
+
+// The path of a file that the simulated memory stands for; empty for any other.
+std::string shared_path(int fd) {
+  if (fd < 0) return "";
+  char path[256];
+  const ssize_t length = ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), path, sizeof path);
+  const std::string_view name(path, static_cast<std::size_t>(std::max<ssize_t>(length, 0)));
+  return std::string(name.starts_with("/dev/shm/ringside-test-") ? name : "");
+}
+
+}  // namespace
+
 extern "C" {
 // Given their names by the linker (--wrap).
 void* __real_mmap(void* address, std::size_t size, int protection, int flags, int fd, off_t offset);
 int __real_munmap(void* address, std::size_t size);
+int __real_fallocate(int fd, int mode, off_t offset, off_t size);
 void* __wrap_mmap(void* address, std::size_t size, int protection, int flags, int fd, off_t offset);
 int __wrap_munmap(void* address, std::size_t size);
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t size);
 
 void* __wrap_mmap(void* address, std::size_t size, int protection, int flags, int fd, off_t offset) {
-  char path[256];
-  ssize_t length = 0;
-  if (fd >= 0) {
-    const std::string link = "/proc/self/fd/" + std::to_string(fd);
-    length = std::max<ssize_t>(::readlink(link.c_str(), path, sizeof path), 0);
-  }
-  const std::string name(path, static_cast<std::size_t>(length));
-  const bool is_shared = name.starts_with("/dev/shm/ringside-test-");
-  void* const base = __real_mmap(address, size, is_shared ? PROT_NONE : protection, flags, fd, offset);
-  if (is_shared && base != MAP_FAILED) {
-    ringside::shm::SimulatedMemory::instance().add_mapping(name, reinterpret_cast<std::uintptr_t>(base), size,
+  const std::string path = shared_path(fd);
+  void* const base = __real_mmap(address, size, path.empty() ? protection : PROT_NONE, flags, fd, offset);
+  if (!path.empty() && base != MAP_FAILED) {
+    ringside::shm::SimulatedMemory::instance().add_mapping(path, reinterpret_cast<std::uintptr_t>(base), size,
                                                            static_cast<std::uint64_t>(offset));
   }
   return base;
@@ -37,6 +46,15 @@ void* __wrap_mmap(void* address, std::size_t size, int protection, int flags, in
 int __wrap_munmap(void* address, std::size_t size) {
   ringside::shm::SimulatedMemory::instance().remove_mappings(reinterpret_cast<std::uintptr_t>(address), size);
   return __real_munmap(address, size);
+}
+
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t size) {
+  const std::string path = (mode & FALLOC_FL_PUNCH_HOLE) != 0 ? shared_path(fd) : "";
+  if (!path.empty()) {
+    ringside::shm::SimulatedMemory::instance().punch(path, static_cast<std::uint64_t>(offset),
+                                                     static_cast<std::uint64_t>(size));
+  }
+  return __real_fallocate(fd, mode, offset, size);
 }
 }
 
@@ -138,7 +156,11 @@ SimulatedMemory::Cell& SimulatedMemory::cell(const Place& place) {
   if (!page) {
     page = std::make_unique<Page>();
     const std::size_t first = place.index / kPageWords * kPageWords;
-    for (std::size_t i = 0; i < kPageWords; ++i) (*page)[i].value = plain(Place{place.file, first + i});
+    for (std::size_t i = 0; i < kPageWords; ++i) {
+      Cell& each = (*page)[i];
+      each.value = plain(Place{place.file, first + i});
+      each.last.fill(each.value);
+    }
   }
   return (*page)[place.index % kPageWords];
 }
@@ -151,9 +173,12 @@ std::uint64_t SimulatedMemory::load(const std::uint64_t* word, Order order) {
     const Word what = word_of(place);
     before(place, what, Op::kLoad);
     if (Cell* found = existing(place)) {
-      order = limited(what, Op::kLoad, order);
-      return model_ == MemoryModel::kViews ? load_of_views(*found, plain(place), order)
+      std::uint64_t& last = found->last[self_];
+      order = made(what, Op::kLoad, order);
+      if (order == Order::kNotMade) return last;
+      last = model_ == MemoryModel::kViews ? load_of_views(*found, plain(place), order)
                                            : load_of_buffers(*found);
+      return last;
     }
   }
   return plain(place);
@@ -167,11 +192,13 @@ void SimulatedMemory::store(std::uint64_t* word, std::uint64_t value, Order orde
   }
   const Word what = word_of(place);
   before(place, what, Op::kStore);
-  order = limited(what, Op::kStore, order);
+  order = made(what, Op::kStore, order);
+  Cell& stored = cell(place);
+  stored.last[self_] = value;
   if (model_ == MemoryModel::kViews) {
-    store_of_views(cell(place), value, order);
+    store_of_views(stored, value, order);
   } else {
-    store_of_buffers(cell(place), value, order);
+    store_of_buffers(stored, value, order);
   }
 }
 
@@ -186,8 +213,9 @@ void SimulatedMemory::before(const Place& place, Word word, Op op) {
   if (!buffers_[process].empty()) drain(process, 1 + random_->below(buffers_[process].size()));
 }
 
-Order SimulatedMemory::limited(Word word, Op op, Order order) const {
-  return std::min(order, at_most_[static_cast<std::size_t>(op)][static_cast<std::size_t>(word)]);
+Order& SimulatedMemory::made(Word word, Op op, Order written) {
+  return made_[static_cast<std::size_t>(word)][static_cast<std::size_t>(op)]
+              [static_cast<std::size_t>(written)];
 }
 
 std::uint64_t SimulatedMemory::load_of_views(Cell& cell, std::uint64_t first, Order order) {
@@ -254,14 +282,36 @@ void SimulatedMemory::drain(std::size_t process, std::size_t entries) {
   }
 }
 
+void SimulatedMemory::punch(const std::string& path, std::uint64_t offset, std::uint64_t size) {
+  File& file = files_[path];
+  if (!is_running_) {
+    file.plain.erase(file.plain.lower_bound(offset / 8 / kPageWords),
+                     file.plain.lower_bound((offset + size) / 8 / kPageWords));
+    return;
+  }
+  drain(self_, buffers_[self_].size());
+  for (std::size_t index = offset / 8; index < (offset + size) / 8; ++index) {
+    const Place place{&file, index};
+    const Cell* const found = existing(place);
+    if ((found == nullptr ? plain(place) : found->value) == 0) continue;
+    Cell& hole = cell(place);
+    store_of_views(hole, 0, Order::kSeqCst);
+    hole.floor.fill(hole.seq_cst_floor);
+  }
+}
+
 // ---------------------------------------------------------------------- runs
 
-void SimulatedMemory::weaken(Word word, Op op, Order at_most) {
-  at_most_[static_cast<std::size_t>(op)][static_cast<std::size_t>(word)] = at_most;
+void SimulatedMemory::weaken(const Weakening& bug) {
+  made(bug.word, bug.op, bug.written) = bug.made;
 }
 
 void SimulatedMemory::mend() {
-  for (auto& orders : at_most_) orders.fill(Order::kSeqCst);
+  for (auto& word : made_) {
+    for (auto& op : word) {
+      for (std::size_t order = 0; order < kOrders; ++order) op[order] = static_cast<Order>(order);
+    }
+  }
 }
 
 void SimulatedMemory::save() {

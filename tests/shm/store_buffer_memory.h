@@ -52,8 +52,17 @@ enum class Word : std::uint8_t {
 };
 inline constexpr std::size_t kWords = 8;
 enum class Op : std::uint8_t { kLoad, kStore };
-// How much an access orders.
-enum class Order : std::uint8_t { kRelaxed, kAcquireRelease, kSeqCst };
+// How much an access orders. kNotMade: a load that is left out, its process goes on with what it read there last.
+enum class Order : std::uint8_t { kNotMade, kRelaxed, kAcquireRelease, kSeqCst };
+inline constexpr std::size_t kOrders = 4;
+
+// A bug put in: accesses of that kind and order have another one.
+struct Weakening {
+  Word word;
+  Op op;
+  Order written;
+  Order made;
+};
 
 // SplitMix64: small, and the same everywhere.
 class Random {
@@ -81,8 +90,7 @@ class SimulatedMemory {
 
   static SimulatedMemory& instance();
 
-  // The bug put in: from now on accesses of that kind order no more than this.
-  void weaken(Word word, Op op, Order at_most);
+  void weaken(const Weakening& bug);
   void mend();
   // Reader slots below this are in use: only their words are worth a switch.
   void set_reader_slots(std::size_t slots) { reader_slots_ = slots; }
@@ -107,7 +115,9 @@ class SimulatedMemory {
   std::uint64_t load(const std::uint64_t* word, Order order);
   void store(std::uint64_t* word, std::uint64_t value, Order order);
 
-  // For the wrapped mmap() and munmap().
+  // For the wrapped mmap(), munmap() and fallocate(). A hole's words are 0 at once and for all: the kernel takes the pages
+  // out of every process' table, and whoever reads such a word knows what its puncher knew.
+  void punch(const std::string& path, std::uint64_t offset, std::uint64_t size);
   void add_mapping(const std::string& path, std::uintptr_t base, std::size_t size, std::uint64_t offset);
   void remove_mappings(std::uintptr_t base, std::size_t size);
 
@@ -121,7 +131,8 @@ class SimulatedMemory {
     std::uint32_t process = 0;
   };
   struct Cell {
-    std::uint64_t value = 0;       // newest that is in memory
+    std::uint64_t value = 0;                       // newest that is in memory
+    std::array<std::uint64_t, kProcesses> last{};  // that each process loaded or stored
     std::vector<Message> history;  // kViews: value i + 1 of this word; value 0 is what the run began with
     std::array<std::uint32_t, kProcesses>
         floor{};                      // kViews: the oldest value that each process may still read
@@ -165,7 +176,7 @@ class SimulatedMemory {
   static Cell* existing(const Place& place);
   static Cell& cell(const Place& place);
   void before(const Place& place, Word word, Op op);
-  Order limited(Word word, Op op, Order order) const;
+  Order& made(Word word, Op op, Order written);
   std::uint64_t load_of_views(Cell& cell, std::uint64_t first, Order order);
   void store_of_views(Cell& cell, std::uint64_t value, Order order);
   std::uint64_t load_of_buffers(Cell& cell) const;
@@ -176,7 +187,7 @@ class SimulatedMemory {
   std::map<std::string, std::map<std::size_t, PlainPage>> saved_;
   std::map<std::uintptr_t, Mapping> mappings_;
   std::array<Known, 256> known_{};
-  std::array<std::array<Order, kWords>, 2> at_most_{};
+  std::array<std::array<std::array<Order, kOrders>, 2>, kWords> made_{};
   std::size_t reader_slots_ = 2;
 
   // Of the run.

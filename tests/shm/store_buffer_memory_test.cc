@@ -106,10 +106,10 @@ TEST_F(Litmus, AMessageIsWholeWhenItsFlagIsSeen) {
   for (const MemoryModel model : kModels) {
     EXPECT_EQ(outcomes(model, {sender, receiver}), (std::set<Outcome>{"00", "01", "11"}));
   }
-  memory_.weaken(Word::kOther, Op::kLoad, Order::kRelaxed);
+  memory_.weaken({Word::kOther, Op::kLoad, Order::kAcquireRelease, Order::kRelaxed});
   EXPECT_EQ(outcomes(MemoryModel::kViews, {sender, receiver}).count("10"), 1u);
   memory_.mend();
-  memory_.weaken(Word::kOther, Op::kStore, Order::kRelaxed);
+  memory_.weaken({Word::kOther, Op::kStore, Order::kAcquireRelease, Order::kRelaxed});
   EXPECT_EQ(outcomes(MemoryModel::kViews, {sender, receiver}).count("10"), 1u);
 }
 
@@ -159,7 +159,7 @@ TEST_F(Litmus, OneWordNeverGoesBackAndAProcessSeesItsOwnStores) {
     }
     return Outcome("good");
   };
-  memory_.weaken(Word::kOther, Op::kLoad, Order::kRelaxed);
+  memory_.weaken({Word::kOther, Op::kLoad, Order::kAcquireRelease, Order::kRelaxed});
   for (const MemoryModel model : kModels) {
     EXPECT_EQ(outcomes(model, {writer, reader, reader}), (std::set<Outcome>{"goodgood"}));
   }
