@@ -98,7 +98,7 @@ class ReclaimInterleaving : public RingInterleaving {
 TEST_F(ReclaimInterleaving, AJoinerFindsAllOfItWhileSlotsAreUsedAgain) {
   habits_.leaves = 256;
   habits_.copies = 4;
-  habits_.strays = true;
+  habits_.strays = 384;
   expect_nothing_wrong();
   tell();
   EXPECT_GT(freed_, 0u);
@@ -110,7 +110,7 @@ TEST_F(ReclaimInterleaving, AnOrderOfJoiningOrFreeingThatIsWeakerIsFound) {
   constexpr Finding kFound = Finding::kFound;
   habits_.leaves = 512;
   habits_.copies = 4;
-  habits_.strays = true;
+  habits_.strays = 384;
   habits_.sleeps = false;  // so that no wake-up is what is lost
   for (const Bug& bug : std::vector<Bug>{
            {"J2 (incarnation) a release", {weaker(Word::kIncarnation, Op::kStore)}, kFound, kFound},
@@ -135,6 +135,17 @@ TEST_F(ReclaimInterleaving, AnOrderOfJoiningOrFreeingThatIsWeakerIsFound) {
             Finding::kHarmless},
        }) {
     expect_found(bug);
+  }
+}
+
+TEST_F(ReclaimInterleaving, ASeedRepeatsItsInterleaving) {
+  for (const MemoryModel model : kModels) {
+    EXPECT_EQ(play(model, 7), "");
+    const std::uint64_t trace = memory_.trace();
+    EXPECT_EQ(play(model, 8), "");
+    EXPECT_NE(memory_.trace(), trace);
+    EXPECT_EQ(play(model, 7), "");
+    EXPECT_EQ(memory_.trace(), trace);
   }
 }
 

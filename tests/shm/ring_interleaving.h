@@ -89,7 +89,7 @@ struct World {
 struct Habits {
   std::uint64_t leaves = 0;  // after how many of 1,024 times that it has caught up
   std::uint64_t copies = 0;  // rows by their addresses whenever it has
-  bool strays = false;       // stays away for a while before it joins
+  std::uint64_t strays = 0;  // before how many of 1,024 joins it stays away for a while
   bool sleeps = true;        // or asks again and again
   bool may_be_evicted = false;
   bool asks_whether_evicted = true;  // R4; false is a bug
@@ -126,7 +126,7 @@ class SimulatedReader {
   void stay() {
     rows_.clear();
     version_ = 0;
-    if (habits_.strays) stray();
+    if (world_.run.random().chance(habits_.strays)) stray();
     auto attached = BasicRingReader<StoreBufferMemory>::attach(world_.options.directory, world_.options.name);
     if (!attached) return world_.run.fail("attach: " + attached.error().message);
     reader_ = std::move(*attached);
@@ -315,13 +315,13 @@ class RingInterleaving : public testing::Test {
     return run.failure();
   }
 
-  // The first seed that shows something wrong, and what; 0: none does.
-  std::pair<std::uint64_t, std::string> search(MemoryModel model) {
+  // The first of so many seeds that shows something wrong, and what; 0: none does.
+  std::pair<std::uint64_t, std::string> search(MemoryModel model, std::uint64_t seeds) {
     const std::uint64_t first = from_environment("RINGSIDE_SEED", 1);
-    const std::uint64_t count = from_environment("RINGSIDE_INTERLEAVINGS", kInterleavings);
-    for (std::uint64_t i = 0; i < count; ++i) {
-      std::string wrong = play(model, first + i);
-      if (!wrong.empty()) return {first + i, std::move(wrong)};
+    seeds = from_environment("RINGSIDE_INTERLEAVINGS", seeds);
+    for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
+      std::string wrong = play(model, seed);
+      if (!wrong.empty()) return {seed, std::move(wrong)};
     }
     return {0, ""};
   }
@@ -329,7 +329,7 @@ class RingInterleaving : public testing::Test {
   void expect_nothing_wrong() {
     for (const MemoryModel model : kModels) {
       steps_ = switches_ = 0;
-      const auto [seed, wrong] = search(model);
+      const auto [seed, wrong] = search(model, kSeeds);
       EXPECT_EQ(seed, 0u) << name_of(model) << ", RINGSIDE_SEED=" << seed << ": " << wrong;
       std::printf("%s: %lu accesses, %lu switches\n", name_of(model), steps_, switches_);
     }
@@ -341,7 +341,7 @@ class RingInterleaving : public testing::Test {
       if (expected == Finding::kSame) continue;
       memory_.mend();
       for (const Weakening& each : bug.weakenings) memory_.weaken(each);
-      const auto [seed, wrong] = search(model);
+      const auto [seed, wrong] = search(model, expected == Finding::kFound ? kSeedsForBugs : kSeeds);
       memory_.mend();
       EXPECT_EQ(seed != 0, expected == Finding::kFound)
           << bug.what << ", " << name_of(model) << ", seed " << seed << ": " << wrong;
@@ -350,7 +350,8 @@ class RingInterleaving : public testing::Test {
     }
   }
 
-  static constexpr std::uint64_t kInterleavings = 100;
+  static constexpr std::uint64_t kSeeds = 100;
+  static constexpr std::uint64_t kSeedsForBugs = 1000;  // at most
   RingDirectory directory_;
   SimulatedMemory& memory_ = SimulatedMemory::instance();
   SimulatedWriter writer_;
