@@ -119,13 +119,13 @@ Word SimulatedMemory::word_of(const Place& place) {
   const std::size_t offset = place.index * 8;
   switch (place.file->kind) {
     case Kind::kHeader:
-      if (offset == offsetof(RingHeader, committed_position)) return Word::kCommitted;
+      if (offset == offsetof(RingHeader, committed_position.word)) return Word::kCommitted;
       if (offset >= kHeaderBytes) return offset % sizeof(SlotEntry) == 0 ? Word::kGeneration : Word::kOther;
-      return offset >= offsetof(RingHeader, evicted) && offset < sizeof(RingHeader) ? Word::kEvicted
-                                                                                    : Word::kOther;
+      if (offset < offsetof(RingHeader, evicted) || offset >= sizeof(RingHeader)) return Word::kOther;
+      return (offset - offsetof(RingHeader, evicted)) % sizeof(TwinWord) == 0 ? Word::kEvicted : Word::kOther;
     case Kind::kReader:
-      if (offset == offsetof(ReaderFile, incarnation)) return Word::kIncarnation;
-      if (offset == offsetof(ReaderFile, reclaim_position)) return Word::kReclaim;
+      if (offset == offsetof(ReaderFile, incarnation.word)) return Word::kIncarnation;
+      if (offset == offsetof(ReaderFile, reclaim_position.word)) return Word::kReclaim;
       return offset == offsetof(ReaderFile, sleep_word) ? Word::kSleep : Word::kOther;
     case Kind::kChunk:
       return Word::kPayload;
@@ -138,7 +138,8 @@ Word SimulatedMemory::word_of(const Place& place) {
 bool SimulatedMemory::is_handshake(const Place& place, Word word) const {
   if (word >= Word::kOther) return false;
   if (place.file->kind == Kind::kReader) return place.file->number < reader_slots_;
-  return word != Word::kEvicted || place.index * 8 - offsetof(RingHeader, evicted) < reader_slots_ * 8;
+  return word != Word::kEvicted ||
+         place.index * 8 - offsetof(RingHeader, evicted) < reader_slots_ * sizeof(TwinWord);
 }
 
 std::uint64_t SimulatedMemory::plain(const Place& place) {

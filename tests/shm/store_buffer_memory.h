@@ -39,7 +39,7 @@ namespace ringside::shm {
 
 enum class MemoryModel : std::uint8_t { kStoreBuffers, kViews };
 
-// What a word is for. The first kOther ones are those of the handshakes.
+// What a word is for. Those before kOther are the handshakes'; the copy that some have beside them is not.
 enum class Word : std::uint8_t {
   kCommitted,
   kGeneration,
