@@ -1,5 +1,5 @@
-// A simulated memory beneath the ring's own code. spin (tests/spin) is sequentially consistent: it can not show a
-// handshake that only fails where a store waits in a buffer. This can, and it runs the real templates.
+// A simulated memory beneath the ring's own code. A model checker like spin is sequentially consistent: it cannot show a
+// handshake that fails only where a store waits in a buffer. This can, and it runs the real templates.
 //
 // Simulated processes (interleaving.h) are fibers of one thread: exactly one runs, and each access is a step of one of two
 // memories:
@@ -17,7 +17,8 @@
 // both keep.
 //
 // Every process maps a file somewhere else: the test's linker wraps mmap(), so that an address is known by file and
-// offset. The mapping itself may not be touched (PROT_NONE): whoever passes by the policy dies.
+// offset. The mapping itself may not be touched (PROT_NONE): whoever passes by the policy dies. Other system calls are
+// real and order nothing, but for locks (lock(), unlock()) and holes (punch()).
 //
 // Threads: one.   Ownership: a singleton: the policy's functions are static.
 // Errors: an address that nobody mapped is an assertion.   Limits: kProcesses; values are kept until restore().
