@@ -2,6 +2,15 @@
 // (S1, S2; P3, P4). Each order that the handshake needs is weakened once, and the lost wake-up has to be found.
 #include "tests/shm/ring_interleaving.h"
 
+#include <cstdint>
+#include <cstdio>
+#include <deque>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/shm/simulated_reader.h"
+
 namespace ringside::shm {
 namespace {
 

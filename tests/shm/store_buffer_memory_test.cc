@@ -184,8 +184,8 @@ TEST_F(Litmus, ALockHandsOnWhatWasKnown) {
 
 TEST_F(Litmus, TheMappingItselfMayNotBeTouched) {
   testing::GTEST_FLAG(death_test_style) = "fast";
-  const auto* word = static_cast<const volatile std::uint64_t*>(mappings_[0].data());
-  EXPECT_EXIT(static_cast<void>(*word), testing::KilledBySignal(SIGSEGV), "");
+  const auto* word = static_cast<const std::uint64_t*>(mappings_[0].data());
+  EXPECT_EXIT(static_cast<void>(ProcessMemory::load_acquire(word)), testing::KilledBySignal(SIGSEGV), "");
 }
 
 }  // namespace
