@@ -1,9 +1,8 @@
 // What the interleavings of the ring share: a ring that every one of them begins with, its writer, the bugs that are put in,
 // and the search for a seed that shows something wrong. The readers are those of simulated_reader.h.
 //
-// RINGSIDE_INTERLEAVINGS: how many seeds each search tries for which nothing may be wrong
-// (an hour: some 50,000). RINGSIDE_SEED: the first of them. A
-// failure names its seed: RINGSIDE_SEED=<it> RINGSIDE_INTERLEAVINGS=1 repeats it.
+// RINGSIDE_INTERLEAVINGS: how many seeds each search tries that is to find nothing (an hour: some 15,000).
+// RINGSIDE_SEED: the first of them. A failure names its seed: RINGSIDE_SEED=<it> RINGSIDE_INTERLEAVINGS=1 repeats it.
 //
 // Threads: one.   Ownership: the fixture removes its ring.   Errors: Interleaving::fail(), gtest expectations.
 // Limits: none of its own.
