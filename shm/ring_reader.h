@@ -103,6 +103,7 @@ class BasicRingReader {
   // For RowIndex (its Rows): the key of the row record at `address`, compared and hashed in place.
   bool equals(Address address, Bytes key) const;
   std::uint64_t hash(Address address) const;
+  void prefetch_key(Address address) const;
   // Asks the processor for the record's first cache lines.
   void prefetch(Address address) const;
 

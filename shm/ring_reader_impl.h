@@ -252,6 +252,11 @@ std::uint64_t BasicRingReader<Memory>::hash(Address address) const {
 }
 
 template <class Memory>
+void BasicRingReader<Memory>::prefetch_key(Address address) const {
+  impl_->view.prefetch_key(address);
+}
+
+template <class Memory>
 void BasicRingReader<Memory>::prefetch(Address address) const {
   const std::byte* at = impl_->view.at(address);
   __builtin_prefetch(at);

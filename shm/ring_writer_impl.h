@@ -625,6 +625,11 @@ std::uint64_t BasicRingWriter<Memory>::hash(Address address) const {
   return impl_->view.hash(address);
 }
 template <class Memory>
+void BasicRingWriter<Memory>::prefetch_key(Address address) const {
+  impl_->view.prefetch_key(address);
+}
+
+template <class Memory>
 std::uint32_t BasicRingWriter<Memory>::record_length(Address address) const {
   const auto* words = reinterpret_cast<const std::uint64_t*>(impl_->view.at(address));
   return static_cast<std::uint32_t>(Memory::load_acquire(words) >> 32);
