@@ -6,7 +6,7 @@
 //                 └──── a new RingReader ┘◄───────────── superseded ◄─────────────────────┘
 //
 // docs/ring-format.md has the protocols (join, follow, evict, sleep) with their interleavings; the numbers in
-// the .cc refer to it. Everything read is checked: lengths, addresses, generations, and the checksum by
+// the _impl.h refer to it. Everything read is checked: lengths, addresses, generations, and the checksum by
 // next().
 //
 // Threads: one. Other processes write the memory underneath.

@@ -255,9 +255,8 @@ Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::open(c
   const RingPath path(options.directory, options.name);
   RINGSIDE_ASSIGN(const Epoch epoch, current_epoch(path));
   RINGSIDE_ASSIGN(std::unique_ptr<Impl> impl, Impl::attach(options, epoch));
-  const RingHeader& header = impl->view.header();
   if (impl->view.epoch() != epoch) return Error{ErrorKind::kCorrupt, "the ring's header holds another epoch"};
-  if (header.segment_bytes != options.segment_bytes || header.chunk_bytes != options.chunk_bytes) {
+  if (impl->segment_bytes() != options.segment_bytes || impl->view.chunk_bytes() != options.chunk_bytes) {
     return Error{ErrorKind::kUnsupported, "ring.segment_size or ring.chunk_size has changed"};
   }
   // Left over from a writer killed between N1 and N5.
