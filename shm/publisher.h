@@ -122,6 +122,11 @@ class BasicPublisher {
   using Quarantined = std::vector<std::pair<std::string, std::string>>;
   Result<Quarantined> commit(Version version, const Commit& commit);
 
+  // Reclaims and compacts a step of at most 2 ms; true: there is more to do. Precondition: no transaction is being
+  // collected.
+  Result<bool> tend(std::uint64_t now_ns);
+  RoomState room_state() const;
+
   // Everything else is the ring's.
   BasicRingWriter<Memory>& ring();
   std::vector<TableUsage> usage() const;

@@ -604,6 +604,14 @@ const std::map<std::string, std::string, std::less<>>& BasicPublisher<Memory>::q
   return impl_->quarantined;
 }
 template <class Memory>
+Result<bool> BasicPublisher<Memory>::tend(std::uint64_t /*now_ns*/) {
+  return false;
+}
+template <class Memory>
+RoomState BasicPublisher<Memory>::room_state() const {
+  return impl_->ring->room_state();
+}
+template <class Memory>
 BasicRingWriter<Memory>& BasicPublisher<Memory>::ring() {
   return *impl_->ring;
 }

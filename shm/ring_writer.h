@@ -41,6 +41,7 @@ struct RingOptions {
   std::uint64_t max_record_bytes = std::uint64_t{64} << 20;
   std::uint64_t reader_limit_bytes = std::uint64_t{256} << 20;  // held back without progress
   std::uint64_t reader_grace_ns = 5'000'000'000;                // for so long
+  std::uint64_t reader_wait_ns = 30'000'000'000;                // waited for room that a slow reader holds
 };
 
 // The right to write this ring: an OFD lock on writer.lock. Makes the ring's directory. kBusy names the
@@ -69,6 +70,16 @@ struct RingUsage {
   std::uint64_t chunks = 0;
   std::uint64_t segments = 0;  // slots in use
   Position committed;          // end of the log
+};
+
+// Why the last kLimit was one, and whether it helps to call again.
+enum class RoomState : std::uint8_t {
+  kFree,        // there was room
+  kSoon,        // it is being made: call again
+  kReaders,     // full until readers move
+  kMaxSize,     // rows must go, or ring.max_size rise
+  kReserve,     // this transaction does not fit max_size and transaction_reserve whatever is done
+  kFilesystem,  // it has no room, or the process no descriptor, for another chunk
 };
 
 template <class Memory>
@@ -128,6 +139,11 @@ class BasicRingWriter {
   void beat(std::uint64_t now_ns);
   std::uint64_t server_id() const;
   void set_server_id(std::uint64_t server_id);
+
+  // Other limits than those it was opened with. kLimit: more than this epoch's slot table can address.
+  Result<void> set_limits(std::uint64_t max_bytes, std::uint64_t reserve_bytes);
+  void set_reader_limits(const RingOptions& options);  // its reader_* fields
+  RoomState room_state() const;
 
   // Evicts readers that hold too much without progress, and those that died. Returns how many. To be called
   // now and then (every 100 ms or so).

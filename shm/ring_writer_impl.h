@@ -84,6 +84,7 @@ struct BasicRingWriter<Memory>::Impl {
 
   static constexpr std::size_t kSegmentEndPayload = 16;
   std::vector<std::uint64_t> chunk_firsts;  // sorted
+  RoomState room_state = RoomState::kFree;
 };
 
 // ---------------------------------------------------------------------- epochs: make and open
@@ -115,7 +116,8 @@ Result<std::unique_ptr<typename BasicRingWriter<Memory>::Impl>> BasicRingWriter<
                                           Version(),
                                           {},
                                           {},
-                                          {}});
+                                          {},
+                                          RoomState::kFree});
   RINGSIDE_TRY(impl->open_watches());
   Memory::store_release(&impl->header().limit_bytes, options.max_bytes);
   return impl;
@@ -413,8 +415,30 @@ Result<void> BasicRingWriter<Memory>::Impl::check_limit(std::uint64_t slots, std
 }
 
 template <class Memory>
+Result<void> BasicRingWriter<Memory>::set_limits(std::uint64_t max_bytes, std::uint64_t reserve_bytes) {
+  if (max_bytes + reserve_bytes > impl_->view.max_slots() * impl_->segment_bytes()) {
+    return Error{ErrorKind::kLimit, fmt::format("this epoch can address {} bytes",
+                                                impl_->view.max_slots() * impl_->segment_bytes())};
+  }
+  impl_->options.max_bytes = max_bytes;
+  impl_->options.reserve_bytes = reserve_bytes;
+  return {};
+}
+template <class Memory>
+void BasicRingWriter<Memory>::set_reader_limits(const RingOptions& options) {
+  impl_->options.reader_limit_bytes = options.reader_limit_bytes;
+  impl_->options.reader_grace_ns = options.reader_grace_ns;
+  impl_->options.reader_wait_ns = options.reader_wait_ns;
+}
+template <class Memory>
+RoomState BasicRingWriter<Memory>::room_state() const {
+  return impl_->room_state;
+}
+
+template <class Memory>
 Result<void> BasicRingWriter<Memory>::make_room(const RoomNeeded& needed) {
   Impl& self = *impl_;
+  self.room_state = RoomState::kFree;
   const std::uint64_t capacity = self.capacity();
   RINGSIDE_ASSERT(needed.largest <= capacity);
   // Every segment but the last one is filled to within one record: that bounds how many a transaction takes,
@@ -434,7 +458,13 @@ Result<void> BasicRingWriter<Memory>::make_room(const RoomNeeded& needed) {
     runs.push_back(static_cast<std::uint32_t>((whole + self.segment_bytes() - 1) / self.segment_bytes()));
     slots += runs.back();
   }
-  RINGSIDE_TRY(self.check_limit(slots, slots * self.segment_bytes()));
+  if (Result<void> within = self.check_limit(slots, slots * self.segment_bytes()); !within) {
+    const bool is_too_large =
+        slots * self.segment_bytes() > self.options.max_bytes + self.options.reserve_bytes;
+    self.room_state = is_too_large ? RoomState::kReserve : RoomState::kMaxSize;
+    return within;
+  }
+  self.room_state = RoomState::kFilesystem;
 
   // What an attempt before made and this one cannot use as it is becomes ordinary slots.
   std::size_t fitting = 0;

@@ -20,6 +20,9 @@ constexpr std::array kStates = {
     CaptureState::kStarting, CaptureState::kStreaming, CaptureState::kReconnecting, CaptureState::kFull,
     CaptureState::kFailed,   CaptureState::kStopped,   CaptureState::kReplacing};
 
+constexpr std::array kFullCauses = {FullCause::kReaders, FullCause::kMaxSize, FullCause::kReserve,
+                                    FullCause::kSpace};
+
 // Those that end a stream; the one that a server's shutdown ends is named by itself.
 constexpr std::array kFailures = {StreamFailure::kLostConnection, StreamFailure::kHalfDead,
                                   StreamFailure::kInterrupted,    StreamFailure::kReplacedId,
@@ -53,6 +56,22 @@ std::string_view to_string(CaptureState state) {
   return "unknown";
 }
 
+std::string_view to_string(FullCause cause) {
+  switch (cause) {
+    case FullCause::kNone:
+      return "";
+    case FullCause::kReaders:
+      return "readers";
+    case FullCause::kMaxSize:
+      return "max_size";
+    case FullCause::kReserve:
+      return "transaction_reserve";
+    case FullCause::kSpace:
+      return "space";
+  }
+  return "unknown";
+}
+
 WriterStatus::Verdict CaptureStatusPage::health() const {
   const CaptureStatus status = capture_.status();
   if (status.state == CaptureState::kFailed) return {false, status.reason};
@@ -72,6 +91,7 @@ void CaptureStatusPage::append_status_members(std::string& out) const {
   auto to = std::back_inserter(out);
   fmt::format_to(to, ",\"capture\":{{\"state\":\"{}\",\"reason\":", to_string(status.state));
   text(status.reason);
+  fmt::format_to(to, ",\"full\":\"{}\"", to_string(status.full));
   fmt::format_to(to, ",\"version\":{},\"gtid\":", status.version.value());
   text(status.gtid);
   fmt::format_to(to,
@@ -186,6 +206,13 @@ void ring_metrics(http::MetricsText& metrics, const CaptureStatus& status) {
   gauge(metrics, "ringside_writer_ring_allocated_bytes", "Shared memory that the ring's chunks take.",
         status.ring.chunk_bytes);
   gauge(metrics, "ringside_writer_ring_limit_bytes", "ring.max_size.", status.ring.limit_bytes);
+  metrics.gauge("ringside_writer_ring_full",
+                "1 for the reason why capture waits for room, 0 for the others.");
+  for (const FullCause cause : kFullCauses) {
+    metrics.sample({{"reason", to_string(cause)}}, static_cast<unsigned>(cause == status.full));
+  }
+  counter(metrics, "ringside_writer_ring_full_total", "Times that the stream had to pause for want of room.",
+          status.full_episodes);
   gauge(metrics, "ringside_writer_ring_segments", "Segments in use.", status.ring.segments);
   gauge(metrics, "ringside_writer_ring_chunks", "Files that hold the ring's segments.", status.ring.chunks);
   gauge(metrics, "ringside_writer_ring_position_bytes",
