@@ -53,6 +53,16 @@ struct LastCommit {
   std::string gtid_before;
 };
 
+struct CompactionCounters {
+  std::uint64_t captured_bytes = 0;
+  std::uint64_t relocated_bytes = 0;
+  std::uint64_t scanned_bytes = 0;
+  std::uint64_t tombstones_carried = 0;
+  std::uint64_t steps = 0;
+  std::uint64_t cpu_ns = 0;
+  std::uint64_t longest_step_ns = 0;
+};
+
 // What one table's rows amount to.
 struct TableUsage {
   std::string name;
@@ -126,6 +136,7 @@ class BasicPublisher {
   // collected.
   Result<bool> tend(std::uint64_t now_ns);
   RoomState room_state() const;
+  const CompactionCounters& compaction() const;
 
   // Everything else is the ring's.
   BasicRingWriter<Memory>& ring();

@@ -608,6 +608,11 @@ Result<bool> BasicPublisher<Memory>::tend(std::uint64_t /*now_ns*/) {
   return false;
 }
 template <class Memory>
+const CompactionCounters& BasicPublisher<Memory>::compaction() const {
+  static const CompactionCounters none;
+  return none;
+}
+template <class Memory>
 RoomState BasicPublisher<Memory>::room_state() const {
   return impl_->ring->room_state();
 }

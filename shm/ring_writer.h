@@ -64,7 +64,11 @@ struct ReaderStatus {
 };
 
 struct RingUsage {
-  std::uint64_t used_bytes = 0;   // slots in use
+  std::uint64_t used_bytes = 0;  // slots in use
+  std::uint64_t live_bytes = 0;
+  std::uint64_t pending_bytes = 0;
+  std::uint64_t segments_freed = 0;
+  std::uint64_t chunks_given_back = 0;
   std::uint64_t limit_bytes = 0;  // ring.max_size
   std::uint64_t chunk_bytes = 0;  // memory allocated for chunks
   std::uint64_t chunks = 0;

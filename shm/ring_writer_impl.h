@@ -459,8 +459,7 @@ Result<void> BasicRingWriter<Memory>::make_room(const RoomNeeded& needed) {
     slots += runs.back();
   }
   if (Result<void> within = self.check_limit(slots, slots * self.segment_bytes()); !within) {
-    const bool is_too_large =
-        slots * self.segment_bytes() > self.options.max_bytes + self.options.reserve_bytes;
+    const bool is_too_large = slots * self.segment_bytes() > self.options.chunk_bytes;
     self.room_state = is_too_large ? RoomState::kReserve : RoomState::kMaxSize;
     return within;
   }
@@ -733,6 +732,10 @@ std::vector<ReaderStatus> BasicRingWriter<Memory>::readers() const {
 template <class Memory>
 RingUsage BasicRingWriter<Memory>::usage() const {
   return RingUsage{impl_->used_slots * impl_->segment_bytes(),
+                   0,
+                   0,
+                   0,
+                   0,
                    impl_->options.max_bytes,
                    impl_->chunk_slots * impl_->segment_bytes(),
                    impl_->chunk_firsts.size(),

@@ -511,6 +511,7 @@ void Capture::tick() {
   status_.readers_evicted += evicted;
   status_.spilled_bytes = publisher_->spilled_bytes();
   status_.ring = ring.usage();
+  status_.compaction = publisher_->compaction();
   status_.readers = ring.readers();
   status_.tables = publisher_->usage();
   status_.quarantined.clear();

@@ -80,6 +80,7 @@ struct CaptureStatus {
   std::uint64_t readers_evicted = 0;
   std::uint64_t spilled_bytes = 0;
   shm::RingUsage ring;
+  shm::CompactionCounters compaction;
   std::vector<shm::ReaderStatus> readers;
   std::vector<shm::TableUsage> tables;
   std::vector<std::pair<std::string, std::string>> quarantined;  // name, reason
