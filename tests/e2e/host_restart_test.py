@@ -9,7 +9,7 @@ from pathlib import Path
 from faults import FAST, FaultsCase
 from harness import metric
 
-LAYOUT_VERSION_AT = 8  # in the header: docs/ring-format.md
+LAYOUT_VERSION_AT, BOOT_ID_AT = 8, 336  # in the header: docs/ring-format.md
 
 
 class RingOnADisk(FaultsCase):
@@ -68,7 +68,42 @@ class RingOnADisk(FaultsCase):
         self.assertEqual(self.snapshots(), 0)
         self.assertEqual(self.stack.epoch(), epoch)
 
-    def test_3_a_ring_of_another_layout_is_refused_by_replicas_and_made_anew_by_the_writer(self):
+    def seem_restarted(self) -> None:
+        """The header says that a writer last had the ring in another boot of the host."""
+        with self.header().open("r+b") as header:
+            header.seek(BOOT_ID_AT)
+            word, copy = struct.unpack("<QQ", header.read(16))
+            self.assertNotEqual(word, 0)
+            self.assertEqual(word, copy)
+            header.seek(BOOT_ID_AT)
+            header.write(struct.pack("<QQ", word ^ 1, word ^ 1))
+
+    def test_3_after_an_orderly_stop_and_another_boot_it_is_caught_up(self):
+        epoch = self.stack.epoch()
+        for process in (self.stack.replicas[0], self.stack.writer):
+            self.assertEqual(process.terminate(), 0)
+        self.await_line("writer", self.writer_mark, "the ring is kept as it is")
+        self.seem_restarted()
+        self.change_rows(3)
+        self.start_all()
+        self.await_line("writer", self.writer_mark, "continuing the ring")
+        self.compare()
+        self.assertEqual(self.snapshots(), 0)
+        self.assertEqual(self.stack.epoch(), epoch)
+
+    def test_4_after_a_crash_and_another_boot_it_is_made_anew(self):
+        epoch = self.stack.epoch()
+        for process in (self.stack.replicas[0], self.stack.writer):
+            process.kill()
+        self.seem_restarted()
+        self.change_rows(4)
+        self.start_all()
+        self.await_line("writer", self.writer_mark, "loading a new ring", "the host has restarted uncleanly")
+        self.compare()
+        self.assertEqual(self.snapshots(), 1)
+        self.assertNotEqual(self.stack.epoch(), epoch)
+
+    def test_5_a_ring_of_another_layout_is_refused_by_replicas_and_made_anew_by_the_writer(self):
         epoch = self.stack.epoch()
         for process in (self.stack.replicas[0], self.stack.writer):
             self.assertEqual(process.terminate(), 0)
@@ -81,7 +116,7 @@ class RingOnADisk(FaultsCase):
         self.stack.start_replica(0, ready=False)
         self.await_line("replica0", self.replica_mark, said)
         self.await_replicas(said)
-        self.change_rows(3)
+        self.change_rows(5)
         self.stack.start_writer()
         self.await_line("writer", self.writer_mark, "loading a new ring", said)
         self.await_all_ready()

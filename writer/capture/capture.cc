@@ -108,6 +108,7 @@ Result<void> Capture::run() {
   stream_.reset();
   if (ended) {
     set_state(shm::CaptureState::kStopped, "the writer was stopped");
+    keep_ring();
   } else {
     log_error("capture has ended", {{"reason", ended.error().message}});
     set_state(shm::CaptureState::kFailed, ended.error().message);
@@ -154,6 +155,16 @@ Result<void> Capture::run_until_stopped() {
     retry_ns = has_waited ? std::min(2 * retry_ns, kLastRetryNs) : kFirstRetryNs;
   }
   return {};
+}
+
+// So that the ring may be gone on with after a restart of the host as well. On a disk that takes as long as the disk does.
+void Capture::keep_ring() {
+  if (!publisher_) return;
+  const std::uint64_t began = monotonic_ns();
+  const Result<void> kept = publisher_->ring().stop_in_order();
+  const std::uint64_t took_ms = (monotonic_ns() - began) / 1'000'000;
+  if (kept) return log_info("the ring is kept as it is", {{"took_ms", took_ms}});
+  log_warning("the ring will be made anew if the host is restarted now", {{"reason", kept.error().message}});
 }
 
 // Finds the epoch in force, or begins one, unless that has been done or is about to be.

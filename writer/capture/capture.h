@@ -126,6 +126,7 @@ class Capture {
   // capture.cc: connect, follow, report.
   Result<void> run_until_stopped();
   Result<void> open_ring();
+  void keep_ring();
   Result<void> connect_once();
   Result<void> look_at_source();
   Result<void> compare_history(Connection& connection);
@@ -220,6 +221,7 @@ class Capture {
   std::uint64_t full_since_ns_ = 0;  // 0: there is none
   std::set<FullCause> full_told_;
   std::string full_shown_;
+  FullCause full_shown_as_ = FullCause::kNone;
   std::uint64_t reload_retry_ns_ = kFirstRetryNs;
   std::uint64_t next_reload_ns_ = 0;
   std::uint64_t put_off_since_ns_ = 0;

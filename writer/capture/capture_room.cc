@@ -77,7 +77,7 @@ std::string Capture::room_text(shm::RoomState room, const std::string& error) co
       });
       if (last == readers.end()) return error;
       return fmt::format(
-          "{}; the replica with pid {} (reader {}) holds the room: it is evicted when it has not moved after "
+          "{}; the replica with pid {} (reader {}) holds the room: it is evicted unless it passes within "
           "ring.reader_wait",
           error, last->pid, last->slot);
     }
@@ -129,15 +129,16 @@ void Capture::note_full(shm::RoomState room) {
   }
   if (reason == full_shown_) return;
   full_shown_ = reason;
+  full_shown_as_ = cause;
   set_state(shm::CaptureState::kFull, std::move(reason), cause);
 }
 
-// A transaction has passed. With the ring still beyond its limit (deletions further on in the stream have to be reached) that
-// is not the end.
+// A transaction has passed. With live rows beyond the limit (deletions further on in the stream have to be reached) that is
+// not the end.
 void Capture::note_room() {
   if (full_since_ns_ == 0) return;
   const shm::RingUsage usage = publisher_->ring().usage();
-  if (usage.used_bytes > usage.limit_bytes) return;
+  if (full_shown_as_ == FullCause::kMaxSize && usage.used_bytes > usage.limit_bytes) return;
   log_info("the ring has room again", {{"after_ms", (monotonic_ns() - full_since_ns_) / 1'000'000}});
   full_since_ns_ = 0;
   full_told_.clear();
