@@ -63,7 +63,8 @@ std::uint64_t nanoseconds(std::chrono::milliseconds duration) {
 
 }  // namespace
 
-// For people: what is full, who holds it, and what mends it.
+// For people: what is full, who holds it, and what mends it. `error` is the ring's, which ends with "raise
+// ring.max_size".
 std::string Capture::room_text(shm::RoomState room, const std::string& error) const {
   switch (room) {
     case shm::RoomState::kFree:
@@ -77,15 +78,16 @@ std::string Capture::room_text(shm::RoomState room, const std::string& error) co
       });
       if (last == readers.end()) return error;
       return fmt::format(
-          "{}; the replica with pid {} (reader {}) holds the room: it is evicted unless it passes within "
-          "ring.reader_wait",
+          "{}, or wait: the replica with pid {} (reader {}) holds room, and is evicted unless it passes "
+          "within ring.reader_wait",
           error, last->pid, last->slot);
     }
     case shm::RoomState::kMaxSize:
-      return fmt::format("{}; raise ring.max_size and send the writer SIGHUP, or delete rows", error);
+      return fmt::format("{} (SIGHUP makes the writer take it), or delete rows", error);
     case shm::RoomState::kReserve:
       return fmt::format(
-          "{}; raise ring.transaction_reserve, or set ring.on_full = \"rebuild\", and send the writer SIGHUP",
+          "{} or ring.transaction_reserve (SIGHUP makes the writer take it), or set ring.on_full to "
+          "\"rebuild\"",
           error);
   }
   return error;
