@@ -217,11 +217,10 @@ class Capture {
   Version held_back_at_;
   FullCause full_cause_ = FullCause::kSpace;  // of the last kLimit that was not the stream's
   std::uint64_t next_tend_ns_ = 0;
-  // The stream's want of room: since when, what was told of it. It lasts until the ring is below its limit again.
+  // The stream's want of room: since when, what was told of it. It lasts until the ring can do without its reserve.
   std::uint64_t full_since_ns_ = 0;  // 0: there is none
   std::set<FullCause> full_told_;
   std::string full_shown_;
-  FullCause full_shown_as_ = FullCause::kNone;
   std::uint64_t reload_retry_ns_ = kFirstRetryNs;
   std::uint64_t next_reload_ns_ = 0;
   std::uint64_t put_off_since_ns_ = 0;

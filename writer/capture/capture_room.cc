@@ -131,16 +131,13 @@ void Capture::note_full(shm::RoomState room) {
   }
   if (reason == full_shown_) return;
   full_shown_ = reason;
-  full_shown_as_ = cause;
   set_state(shm::CaptureState::kFull, std::move(reason), cause);
 }
 
-// A transaction has passed. With live rows beyond the limit (deletions further on in the stream have to be reached) that is
+// A transaction has passed. As long as that takes the reserve (deletions further on in the stream have to be reached) it is
 // not the end.
 void Capture::note_room() {
-  if (full_since_ns_ == 0) return;
-  const shm::RingUsage usage = publisher_->ring().usage();
-  if (full_shown_as_ == FullCause::kMaxSize && usage.used_bytes > usage.limit_bytes) return;
+  if (full_since_ns_ == 0 || publisher_->is_overdrawn()) return;
   log_info("the ring has room again", {{"after_ms", (monotonic_ns() - full_since_ns_) / 1'000'000}});
   full_since_ns_ = 0;
   full_told_.clear();
