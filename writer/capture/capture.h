@@ -162,12 +162,12 @@ class Capture {
   // Calls `put`, again while it finds no room that is being made.
   template <class Put>
   Result<void> with_room(shm::Publisher& target, Put put) {
-    for (;;) {
+    for (std::uint64_t since_ns = 0;;) {
       Result<void> done = put();
-      if (done || !waits_for_room(target, done.error())) return done;
+      if (done || !waits_for_room(target, done.error(), since_ns)) return done;
     }
   }
-  bool waits_for_room(const shm::Publisher& target, const Error& error);
+  bool waits_for_room(const shm::Publisher& target, const Error& error, std::uint64_t& since_ns);
   Result<bool> tend();
   std::string room_text(shm::RoomState room, const std::string& error) const;
   void take_limits();

@@ -19,6 +19,8 @@ constexpr std::uint64_t kRoomRetryNs = 200'000'000;  // of what only an operator
 constexpr std::uint64_t kReadersRetryNs = 1'000'000;
 // Room that is being made is no event, unless it takes so long.
 constexpr std::uint64_t kPatienceNs = 1'000'000'000;
+// A load whose next megabyte is not to be had for so long by compaction comes again later.
+constexpr std::uint64_t kLoadPatienceNs = 5'000'000'000;
 
 FullCause cause_of(shm::RoomState room) {
   switch (room) {
@@ -155,11 +157,15 @@ bool Capture::rebuild_if_configured(const shm::Publisher& target) {
 }
 
 // Whether to try again what has failed; after a wait, when it is for readers. A kLimit is remembered with its cause.
-bool Capture::waits_for_room(const shm::Publisher& target, const Error& error) {
+// `since_ns`: when it first failed; 0 before.
+bool Capture::waits_for_room(const shm::Publisher& target, const Error& error, std::uint64_t& since_ns) {
   if (error.kind != ErrorKind::kLimit) return false;
   const shm::RoomState room = target.room_state();
   full_cause_ = cause_of(room);
   if (!is_being_made(room) || stopping()) return false;
+  const std::uint64_t now = monotonic_ns();
+  if (since_ns == 0) since_ns = now;
+  if (room == shm::RoomState::kSoon && now - since_ns > kLoadPatienceNs) return false;
   if (room == shm::RoomState::kReaders) {
     wait(kReadersRetryNs);
   } else {
