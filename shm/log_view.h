@@ -71,9 +71,18 @@ class LogView {
   // Makes the slot readable through this view and remembers its generation.
   Result<void> know(const SlotInfo& slot);
 
+  // The whole record, its checksum verified. kTooSmall: its header alone was looked at, and nothing of it verified but
+  // that its length lies inside the segment.
   CopyStatus copy_record(Address address, RecordHeader& header, std::span<std::byte> buffer) const;
+  // Whether the record at this address is what was written there. In place: for records that are not copied.
+  bool verify(Address address) const;
+  // The first address at which bytes were found that contradict their checksum, by whatever function; 0: none.
+  Address corrupt_address() const { return corrupt_; }
+  // Of an address in a segment that is known; 0 when it is not.
+  Position position_of(Address address) const;
 
-  // Rows for RowIndex.
+  // Rows for RowIndex. A key that does not fit, and one that is hashed, is verified with its record: a row must not be lost
+  // for a bit of its key. What is found is corrupt_address()'s.
   bool equals(Address address, Bytes key) const;
   std::uint64_t hash(Address address) const;
 
@@ -83,15 +92,25 @@ class LogView {
     std::uint32_t run = 0;         // slots of the segment
     std::uint32_t index = 0;  // of this slot in it: the records behind a jumbo one stand in its last slot
     bool mapped = false;
+    std::uint64_t start_position = 0;  // of the segment
   };
 
   // The known segment that holds a record at this address: its first slot, and how many bytes there are up to
   // its end.
   const Known* locate(Address address, std::uint64_t& first_slot, std::uint64_t& room) const;
+  bool has_key(Address address, Bytes key) const;
   // Still the contents that we know? A slot that was freed (generation + 1) keeps its bytes until it is
   // reused.
   bool is_unchanged(std::uint64_t first_slot, const Known& known) const {
     return Memory::load_acquire(&slot_entry(first_slot).generation) - known.generation <= 1;
+  }
+  Position position_in(const Known& known, Address address) const {
+    const std::uint64_t offset = address * 8 & (segment_bytes() - 1);
+    return Position(known.start_position + (std::uint64_t{known.index} << segment_shift_) + offset);
+  }
+  CopyStatus corrupt(Address address) const {
+    if (corrupt_ == 0) corrupt_ = address;
+    return CopyStatus::kCorrupt;
   }
 
   std::string directory_;
@@ -106,6 +125,7 @@ class LogView {
   std::uint64_t chunk_bytes_ = 0;
   std::uint64_t max_slots_ = 0;
   std::vector<Known> known_;
+  mutable Address corrupt_ = 0;
 };
 
 enum class WalkStatus : std::uint8_t { kRecord, kCaughtUp, kGone, kCorrupt };
@@ -232,7 +252,7 @@ Result<void> LogView<Memory>::know(const SlotInfo& slot) {
     }
   }
   for (std::uint32_t i = 0; i < slot.run; ++i) {
-    known_[slot.slot + i] = Known{slot.generation, slot.run, i, true};
+    known_[slot.slot + i] = Known{slot.generation, slot.run, i, true, slot.start_position};
   }
   return {};
 }
@@ -278,15 +298,59 @@ CopyStatus LogView<Memory>::copy_record(Address address, RecordHeader& header,
   if (buffer.size() < kRecordHeaderBytes) return CopyStatus::kTooSmall;
   copy_out<Memory>(buffer.data(), at(address), kRecordHeaderBytes);  // R1
   const bool plausible = load_header(buffer.data(), header) && header.length <= room;
-  if (!plausible) return is_unchanged(slot, *known) ? CopyStatus::kCorrupt : CopyStatus::kGone;
+  if (!plausible) return is_unchanged(slot, *known) ? corrupt(address) : CopyStatus::kGone;
   if (header.length > buffer.size()) return CopyStatus::kTooSmall;
   copy_out<Memory>(buffer.data() + kRecordHeaderBytes, at(address) + kRecordHeaderBytes,
                    header.length - kRecordHeaderBytes);
-  return is_unchanged(slot, *known) ? CopyStatus::kOk : CopyStatus::kGone;  // R2
+  if (!is_unchanged(slot, *known)) return CopyStatus::kGone;  // R2
+  const Bytes record = Bytes(buffer).first(header.length);
+  return record_crc(record, position_in(*known, address)) == header.crc ? CopyStatus::kOk : corrupt(address);
+}
+
+template <class Memory>
+bool LogView<Memory>::verify(Address address) const {
+  std::uint64_t slot = 0;
+  std::uint64_t room = 0;
+  const Known* known = locate(address, slot, room);
+  if (known == nullptr) return false;
+  constexpr std::size_t kPiece = 512;
+  alignas(8) std::byte piece[kPiece];
+  RecordHeader header;
+  copy_out<Memory>(piece, at(address), kRecordHeaderBytes);
+  bool fits = load_header(piece, header) && header.length <= room;
+  if (fits) {
+    std::uint32_t crc = crc32c(piece + 4, kRecordHeaderBytes - 4);
+    for (std::size_t done = kRecordHeaderBytes; done < header.length;) {
+      const std::size_t size = std::min(kPiece, header.length - done);
+      copy_out<Memory>(piece, at(address) + done, size);
+      crc = crc32c(piece, size, crc);
+      done += size;
+    }
+    store_le<std::uint64_t>(piece, position_in(*known, address).value());
+    fits = crc32c(piece, 8, crc) == header.crc;
+  }
+  if (!fits && is_unchanged(slot, *known)) static_cast<void>(corrupt(address));
+  return fits;
+}
+
+template <class Memory>
+Position LogView<Memory>::position_of(Address address) const {
+  std::uint64_t slot = 0;
+  std::uint64_t room = 0;
+  const Known* known = locate(address, slot, room);
+  return known == nullptr ? Position() : position_in(*known, address);
 }
 
 template <class Memory>
 bool LogView<Memory>::equals(Address address, Bytes key) const {
+  if (has_key(address, key)) return true;
+  // Seldom: another key with the same hash bits in the index, or this key with a bit that has flipped.
+  static_cast<void>(verify(address));
+  return false;
+}
+
+template <class Memory>
+bool LogView<Memory>::has_key(Address address, Bytes key) const {
   std::uint64_t slot = 0;
   std::uint64_t room = 0;
   if (locate(address, slot, room) == nullptr || key.size() > room - kRecordHeaderBytes) return false;
@@ -312,9 +376,13 @@ std::uint64_t LogView<Memory>::hash(Address address) const {
   if (locate(address, slot, room) == nullptr) return 0;
   const auto* words = reinterpret_cast<const std::uint64_t*>(at(address));
   const std::uint64_t size = Memory::load_acquire(words + 2) >> 32;
-  if (size > room - kRecordHeaderBytes || size > kMaxKeyBytes) return 0;
+  if (size > room - kRecordHeaderBytes || size > kMaxKeyBytes) {
+    static_cast<void>(verify(address));
+    return 0;
+  }
   alignas(8) std::byte key[kMaxKeyBytes];
   copy_out<Memory>(key, at(address) + kRecordHeaderBytes, (size + 7) / 8 * 8);
+  static_cast<void>(verify(address));
   return key_hash({key, size});
 }
 
@@ -385,7 +453,6 @@ WalkStatus LogWalker<Memory>::next(LogView<Memory>& view, Record& record) {
     record.bytes = {buffer_.data(), record.header.length};
     record.address = address_;
     record.position = Position(position_);
-    if (record_crc(record.bytes, record.position) != record.header.crc) return WalkStatus::kCorrupt;
     const bool opens = position_ == segment_.start_position;
     if (opens != (record.header.type == RecordType::kCheckpoint) ||
         record.header.length > limit_ - position_) {

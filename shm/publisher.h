@@ -122,6 +122,10 @@ class BasicPublisher {
   using Quarantined = std::vector<std::pair<std::string, std::string>>;
   Result<Quarantined> commit(Version version, const Commit& commit);
 
+  // Verifies a slice of what was published (BasicRingWriter::scrub). kCorrupt: this publisher is failed, and the epoch is
+  // to be replaced by one that create() makes.
+  Result<void> scrub(std::uint64_t budget_bytes);
+
   // Everything else is the ring's.
   BasicRingWriter<Memory>& ring();
   std::vector<TableUsage> usage() const;

@@ -499,6 +499,7 @@ Result<void> BasicPublisher<Memory>::Impl::flush(RecordHeader commit_header, con
     return {};
   });
   if (!all) return fail(all.error());
+  if (const Result<void> whole = ring->check_found(); !whole) return fail(whole.error());
   for (const auto& [name, reason] : refused) {
     if (is_load) break;  // the incarnation is not seen by anybody; the caller abandons it
     RecordHeader header;
@@ -606,6 +607,12 @@ const std::map<std::string, std::string, std::less<>>& BasicPublisher<Memory>::q
 template <class Memory>
 BasicRingWriter<Memory>& BasicPublisher<Memory>::ring() {
   return *impl_->ring;
+}
+template <class Memory>
+Result<void> BasicPublisher<Memory>::scrub(std::uint64_t budget_bytes) {
+  if (impl_->failed) return *impl_->failed;
+  if (const Result<void> whole = impl_->ring->scrub(budget_bytes); !whole) return impl_->fail(whole.error());
+  return {};
 }
 template <class Memory>
 std::uint64_t BasicPublisher<Memory>::spilled_bytes() const {

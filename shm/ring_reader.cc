@@ -249,6 +249,24 @@ std::uint64_t BasicRingReader<Memory>::hash(Address address) const {
 }
 
 template <class Memory>
+bool BasicRingReader<Memory>::verify(Address address) const {
+  return impl_->view.verify(address);
+}
+
+template <class Memory>
+Address BasicRingReader<Memory>::corrupt_address() const {
+  return impl_->view.corrupt_address();
+}
+
+template <class Memory>
+Position BasicRingReader<Memory>::report_corruption() {
+  const Address found = impl_->view.corrupt_address();
+  const Position position = found == 0 ? impl_->walker.position() : impl_->view.position_of(found);
+  if (impl_->incarnation != 0) impl_->report(position);
+  return position;
+}
+
+template <class Memory>
 void BasicRingReader<Memory>::prefetch(Address address) const {
   const std::byte* at = impl_->view.at(address);
   __builtin_prefetch(at);
