@@ -16,6 +16,7 @@
 #include "bench/ring_of_products.h"
 #include "shm/key.h"
 #include "shm/log_view.h"
+#include "shm/log_walker.h"
 #include "shm/record.h"
 #include "shm/row_index.h"
 

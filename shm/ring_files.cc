@@ -119,6 +119,10 @@ Result<void> allocate(int fd, const std::string& path, std::uint64_t offset, std
                   size, path, std::strerror(code))};
 }
 
+bool give_back(int fd, std::uint64_t size) {
+  return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) == 0;
+}
+
 Result<void> sync_file(int fd, const std::string& path) {
   if (::fsync(fd) != 0) return io_error("sync", path);
   return {};

@@ -8,6 +8,7 @@
 #include "shm/boot.h"
 #include "shm/catalogue_file.h"
 #include "shm/log_view.h"
+#include "shm/log_walker.h"
 
 namespace ringside::shm {
 

@@ -376,7 +376,8 @@ TEST_F(Integrity, APageThatIsGoneElsewhereEndsTheProcessAsEver) {
     if (!survive_missing_pages()) return 2;
     const auto mapped = MappedFile::map(path, Access::kRead, 4096);
     if (!mapped || ::truncate(path.c_str(), 0) != 0) return 3;
-    return static_cast<int>(*static_cast<volatile const char*>(mapped->data()));
+    return static_cast<int>(ProcessMemory::load_acquire(static_cast<const std::uint64_t*>(mapped->data())) &
+                            1);
   });
   ASSERT_TRUE(WIFSIGNALED(status)) << "exit " << WEXITSTATUS(status);
   EXPECT_EQ(WTERMSIG(status), SIGBUS);
