@@ -79,6 +79,11 @@ __attribute__((target("sse4.2,pclmul"))) std::uint32_t crc32c_three_ways(const v
   }
   for (; size >= 8; size -= 8, bytes += 8) state = _mm_crc32_u64(state, load_le<std::uint64_t>(bytes));
   auto narrow = static_cast<std::uint32_t>(state);
+  if (size >= 4) {
+    narrow = _mm_crc32_u32(narrow, load_le<std::uint32_t>(bytes));
+    bytes += 4;
+    size -= 4;
+  }
   for (; size > 0; --size, ++bytes) narrow = _mm_crc32_u8(narrow, *bytes);
   return ~narrow;
 }
