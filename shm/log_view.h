@@ -85,6 +85,17 @@ class LogView {
   // for a bit of its key. What is found is corrupt_address()'s.
   bool equals(Address address, Bytes key) const;
   std::uint64_t hash(Address address) const;
+  void prefetch_key(Address address) const {
+    const std::byte* record = at(address);  // whatever it is: a prefetch does not fault
+    __builtin_prefetch(record + 16);
+    __builtin_prefetch(record + kRecordHeaderBytes + 7);
+  }
+  // Readable bytes from there up to the end of its segment; 0: no record can be there.
+  std::uint64_t room_at(Address address) const {
+    std::uint64_t slot = 0;
+    std::uint64_t room = 0;
+    return locate(address, slot, room) == nullptr ? 0 : room;
+  }
 
  private:
   struct Known {

@@ -17,6 +17,7 @@
 #include "base/result.h"
 #include "shm/layout.h"
 #include "shm/log_view.h"
+#include "shm/look_ahead.h"
 #include "shm/record.h"
 #include "shm/slot_table.h"
 
@@ -53,6 +54,7 @@ class LogWalker {
   bool is_behind_gap_ = false;
   std::vector<SlotInfo> pending_;  // segments to be walked after this one, newest first
   std::vector<std::byte> buffer_;
+  LookAhead<Memory> ahead_;
 };
 
 template <class Memory>
@@ -138,6 +140,7 @@ WalkStatus LogWalker<Memory>::next(LogView<Memory>& view, Record& record) {
     }
     position_ += record.header.length;
     address_ += record.header.length / 8;
+    ahead_.step(view, position_, address_, limit_, record);
     return WalkStatus::kRecord;
   }
 }

@@ -6,7 +6,7 @@
 //                 └──── a new RingReader ┘◄───────────── superseded ◄─────────────────────┘
 //
 // docs/ring-format.md has the protocols (join, follow, evict, sleep) with their interleavings; the numbers in
-// the .cc refer to it. Everything read is checked: lengths, addresses, generations, checksums.
+// the _impl.h refer to it. Everything read is checked: lengths, addresses, generations, checksums.
 //
 // Threads: one. Other processes write the memory underneath.
 // Ownership: owns mappings and descriptors; a Record's bytes are the reader's buffer, valid until the next
@@ -110,6 +110,7 @@ class BasicRingReader {
   // verified before it is another's.
   bool equals(Address address, Bytes key) const;
   std::uint64_t hash(Address address) const;
+  void prefetch_key(Address address) const;
   // Asks the processor for the record's first cache lines.
   void prefetch(Address address) const;
 

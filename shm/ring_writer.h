@@ -188,6 +188,7 @@ class BasicRingWriter {
   // For RowIndex and for the sizes of rows replaced: this process' own records.
   bool equals(Address address, Bytes key) const;
   std::uint64_t hash(Address address) const;
+  void prefetch_key(Address address) const;
   std::uint32_t record_length(Address address) const;
   // Whether the record there is what was written; check_found() tells of one that is not.
   bool verify(Address address) const;
