@@ -156,9 +156,9 @@ bool TableStore::remove_some(std::size_t limit) {
   for (; limit > 0 && removed_ < removals_.size(); --limit, ++removed_) {
     const Removal& removal = removals_[removed_];
     ServedTable* table = find_table(removal.table);
-    if (table == nullptr) continue;
-    // Inserted again by the same transaction: then it stays. Removed by an earlier entry of this list: the handle may
-    // not be read, so each row's tombstones but the last are passed over by what the entry's record says.
+    // Removed by an earlier entry of this list, if the transaction deleted it twice: its handle leads nowhere.
+    if (table == nullptr || !table->index.holds(removal.hash, removal.handle)) continue;
+    // Inserted again by the same transaction: then it stays.
     shm::RecordHeader header;
     std::array<std::byte, shm::kRecordHeaderBytes> bytes;
     const shm::Address address = table->index.address(removal.handle);

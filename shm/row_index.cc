@@ -91,6 +91,16 @@ void RowIndex::place(std::size_t index, std::uint8_t tag, Handle handle) {
   }
 }
 
+bool RowIndex::holds(std::uint64_t hash, Handle handle) const {
+  const std::uint8_t tag = tag_of(hash);
+  for (const Bucket* b = &bucket(bucket_of(hash));; b = &overflow(b->overflow)) {
+    for (std::size_t i = 0; i < kEntries; ++i) {
+      if (b->tags[i] == tag && b->handles[i] == handle) return true;
+    }
+    if (b->overflow == 0) return false;
+  }
+}
+
 bool RowIndex::erase(std::uint64_t hash, Handle handle) {
   const std::uint8_t tag = tag_of(hash);
   for (Bucket* b = &bucket(bucket_of(hash));; b = &overflow(b->overflow)) {
