@@ -38,7 +38,7 @@ struct BasicPublisher<Memory>::Impl {
   };
   // What was last said of a name, and how many earlier events of it the log still holds.
   struct NamedEvent {
-    Address address = 0;
+    Address address = 0;  // 0: it was a drop, which is one of them by now
     std::uint64_t bytes = 0;
     std::uint32_t dead = 0;
     TableAction action = TableAction::kLive;

@@ -102,6 +102,7 @@ struct BasicRingWriter<Memory>::Impl {
   Result<void> open_watches();
   Result<void> adopt_chunks();
   Result<void> adopt_slots();
+  Result<void> find_holes();
   Result<void> add_chunk(std::uint64_t slots);
   Result<void> allocate_chunk(std::size_t chunk);
   std::uint64_t limit_for(bool is_large) const;
@@ -113,6 +114,7 @@ struct BasicRingWriter<Memory>::Impl {
   };
   Slots slots_for(const RoomNeeded& needed) const;
   Result<void> take_jumbos(const std::vector<std::uint32_t>& runs);
+  Result<void> find_memory(const Slots& slots);
   std::uint64_t lowest_reclaim_position() const;
   bool holds_room(const ReaderFile& reader) const;
   std::uint64_t enough_slots() const;
@@ -298,7 +300,26 @@ Result<void> BasicRingWriter<Memory>::Impl::adopt_slots() {
     used_slots += slot.run;
   }
   Memory::store_release(&header().used_bytes, used_slots * segment_bytes());
+  // A reader that came while the writer before us freed a segment (between F0 and F1) may still hold it: it must not take
+  // the slot for unchanged, whatever becomes of it. Only F2 kept it from being used again, and F2 is forgotten.
+  for (std::uint64_t s = 0; s < space.size(); ++s) {
+    if (space.is_free(s) && Memory::load_acquire(&view.slot_entry(s).generation) != 0) skip_generation(s);
+  }
+  RINGSIDE_TRY(find_holes());
   give_back_idle_chunks();
+  return {};
+}
+
+// A chunk without a segment may have been given back before: its pages have to be asked for, or a full filesystem would
+// kill us at the first store.
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::Impl::find_holes() {
+  for (std::size_t i = 0; i < space.chunks().size(); ++i) {
+    const SlotSpace::Chunk& chunk = space.chunks()[i];
+    if (chunk.taken > 0) continue;
+    RINGSIDE_ASSIGN(const bool is_whole, is_allocated(chunk_path(view.directory(), chunk.first)));
+    if (!is_whole) space.set_memory(i, false);
+  }
   return {};
 }
 
