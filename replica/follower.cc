@@ -12,8 +12,8 @@ namespace ringside::replica {
 namespace {
 
 // Between two looks at the clock.
-constexpr unsigned kRecordsPerLook = 64;
-constexpr std::size_t kRemovalsPerLook = 256;
+constexpr unsigned kRecordsPerLook = 32;
+constexpr std::size_t kRemovalsPerLook = 128;
 
 }  // namespace
 
@@ -84,6 +84,7 @@ void Follower::join_slice() {
     return;
   }
   ++counters_.joins;
+  joining_->store.end_join();
   counters_.join_ns = monotonic_ns() - joining_->started_ns;
   current_ = std::move(joining_);
   reason_.clear();
@@ -126,7 +127,7 @@ Follower::Slice Follower::apply_slice(Session& session) {
   has_worked_ = true;
   const bool is_served = &session == current_.get();
   TableStore& store = session.store;
-  const std::uint64_t end_ns = monotonic_ns() + kSliceNs;
+  const std::uint64_t end_ns = monotonic_ns() + (is_served ? kServingSliceNs : kSliceNs);
   shm::Record record;
   for (unsigned count = 1;; ++count) {
     while (!store.remove_some(kRemovalsPerLook)) {

@@ -51,6 +51,11 @@ bool give_back(int fd, std::uint64_t size);
 // All of the file's memory is there.
 Result<bool> is_allocated(const std::string& path);
 
+// Writes back what the file and its mappings hold, and does not return before it is there.
+Result<void> sync_file(int fd, const std::string& path);
+// Every file of the epoch, and the names of all.
+Result<void> sync_epoch(const RingPath& path, const std::string& epoch_directory);
+
 // OFD locks on the whole file. try_lock: true when this descriptor holds it now.
 Result<bool> try_lock(int fd, const std::string& path);
 // True when another open file description holds a write lock.

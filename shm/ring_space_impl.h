@@ -33,10 +33,11 @@ Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t slots) {
   }
   // New entries are zero, in a table that nobody has spoilt.
   for (std::uint64_t s = first; s < first + slots; ++s) {
-    if (Memory::load_acquire(&view.slot_entry(s).generation) % 2 == 1) free_slot(s);
+    slot_table.adopt();
+    if (slot_table.generation(s) % 2 == 1) slot_table.release(s);
   }
   space.add_chunk(slots);
-  Memory::store_release(&header().slot_count, space.size());
+  words.set(&RingHeader::slot_count, space.size());
   return {};
 }
 
@@ -65,7 +66,12 @@ void BasicRingWriter<Memory>::Impl::give_back_idle_chunks() {
     const SlotSpace::Chunk& chunk = space.chunks()[*idle];
     const std::string file = chunk_path(view.directory(), chunk.first);
     const Result<UniqueFd> fd = open_file(file, Access::kReadWrite);
-    if (!fd || !give_back(fd->get(), chunk.slots * segment_bytes())) return;  // it stays, to be used again
+    if (!fd) return;
+    // F4: who still knows a slot as it was must not take the hole for unchanged.
+    for (std::uint64_t s = chunk.first; s < chunk.first + chunk.slots; ++s) {
+      if (slot_table.generation(s) > 0) skip_generation(s, position());
+    }
+    if (!give_back(fd->get(), chunk.slots * segment_bytes())) return;  // it stays, to be used again
     space.set_memory(*idle, false);
     ++chunks_given_back;
   }
@@ -226,7 +232,7 @@ Result<void> BasicRingWriter<Memory>::set_limits(std::uint64_t max_bytes, std::u
   }
   self.options.max_bytes = max_bytes;
   self.options.reserve_bytes = reserve_bytes;
-  Memory::store_release(&self.header().limit_bytes, max_bytes);
+  self.words.set(&RingHeader::limit_bytes, max_bytes);
   return {};
 }
 
@@ -272,7 +278,7 @@ template <class Memory>
 bool BasicRingWriter<Memory>::Impl::begin_scan(const std::optional<SegmentLedger::Victim>& chosen) {
   RINGSIDE_ASSERT(!victim);
   Scan scan;
-  if (!chosen || view.read_slot(chosen->slot, scan.segment) != SlotState::kInUse) return false;
+  if (!chosen || view.read_slot(chosen->slot, committed, scan.segment) != SlotState::kInUse) return false;
   scan.live_share = chosen->live_share;
   victim = scan;
   return true;
@@ -281,13 +287,20 @@ bool BasicRingWriter<Memory>::Impl::begin_scan(const std::optional<SegmentLedger
 template <class Memory>
 bool BasicRingWriter<Memory>::pick_victim(std::span<const Address> pinned, double most_live) {
   Impl& self = *impl_;
-  return self.begin_scan(self.ledger.pick_victim(self.pinned_slots(pinned), self.version, most_live));
+  // Where there was none, there is none before more has died.
+  const std::uint64_t died = self.ledger.died_bytes();
+  if (most_live <= self.vain_share && died - self.vain_at_died < self.segment_bytes() / 32) return false;
+  const auto best = self.ledger.pick_victim(self.pinned_slots(pinned), self.version, most_live);
+  self.vain_share = best ? -1 : most_live;
+  self.vain_at_died = died;
+  return self.begin_scan(best);
 }
 
 template <class Memory>
 bool BasicRingWriter<Memory>::pick_topmost(std::span<const Address> pinned) {
   Impl& self = *impl_;
   const std::uint64_t enough = self.enough_slots();
+  if (self.space.slots_with_memory() <= enough) return false;
   const std::vector<std::uint64_t> kept = self.pinned_slots(pinned);
   const std::vector<SlotSpace::Chunk>& chunks = self.space.chunks();
   for (auto chunk = chunks.rbegin(); chunk != chunks.rend() && chunk->first >= enough; ++chunk) {
@@ -370,10 +383,9 @@ template <class Memory>
 std::uint64_t BasicRingWriter<Memory>::Impl::lowest_reclaim_position() const {
   std::uint64_t lowest = ~std::uint64_t{0};
   for (std::size_t i = 0; i < kMaxReaders; ++i) {
-    const ReaderFile& reader = watches[i].reader();
-    const std::uint64_t incarnation = Memory::load_seq_cst(&reader.incarnation);  // pairs with J2
-    if (incarnation == 0 || incarnation == Memory::load_acquire(&view.header().evicted[i])) continue;
-    lowest = std::min(lowest, Memory::load_seq_cst(&reader.reclaim_position));
+    const std::uint64_t incarnation = watches[i].template load_incarnation<Memory>();  // pairs with J2
+    if (incarnation == 0 || incarnation == words.evicted(i)) continue;
+    lowest = std::min(lowest, watches[i].template load_reclaim<Memory>());
   }
   return lowest;
 }
@@ -388,15 +400,16 @@ bool BasicRingWriter<Memory>::reclaim() {
   for (typename Impl::Pending& each : self.pending) {
     if (each.position > lowest) break;
     if (each.is_freed) continue;
-    self.free_slot(each.slot);  // F1
+    self.slot_table.release(each.slot);  // F1
     each.is_freed = true;
     lowest = self.lowest_reclaim_position();  // F2, and F0 of the next
   }
   bool has_gained = false;
   while (!self.pending.empty() && self.pending.front().is_freed && self.pending.front().position <= lowest) {
     const typename Impl::Pending& each = self.pending.front();
-    // Its slots will be segments of their own: whoever knew them as one must not take the first for unchanged.
-    if (each.run > 1) self.skip_generation(each.slot);
+    // Slots of a run will be segments of their own: whoever knew them as one must not take the first for unchanged.
+    const bool was_run = static_cast<std::uint32_t>(self.slot_table.own(each.slot).run_and_chunk) > 1;
+    if (was_run) self.skip_generation(each.slot, self.position());
     self.space.release(each.slot, each.run);
     self.used_slots -= each.run;
     self.pending_slots -= each.run;
@@ -405,7 +418,7 @@ bool BasicRingWriter<Memory>::reclaim() {
     has_gained = true;
   }
   if (has_gained) {
-    Memory::store_release(&self.header().used_bytes, self.used_slots * self.segment_bytes());
+    self.words.set(&RingHeader::used_bytes, self.used_slots * self.segment_bytes());
     self.give_back_idle_chunks();
   }
   return has_gained;
