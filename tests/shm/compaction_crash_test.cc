@@ -165,15 +165,19 @@ class Tried {
   void continue_it(bool died, bool recovery_dies) {
     FaultMemory::disarm();
     follow();
-    const std::uint64_t seen = mirror_.version.value();
-    ASSERT_TRUE(seen == version_ || (died && seen == version_ + 1)) << seen << " after " << version_;
-    if (seen == version_ + 1) {
+    const auto take_over = [&](std::uint64_t found) {
+      ASSERT_TRUE(found == version_ || (died && found == version_ + 1)) << found << " after " << version_;
+      if (found == version_) return;
       ++version_;
+      died = false;
       model_ = pending_;
-    }
+    };
+    ASSERT_NO_FATAL_FAILURE(take_over(mirror_.version.value()));
     expect_contents(mirror_, "for who followed");
     ASSERT_TRUE(recovery_dies ? open_with_faults() : writer_.open());
     ASSERT_FALSE(writer_->is_fresh()) << writer_->why_fresh();
+    // It may have died between the two stores that publish: then the next one does the second.
+    ASSERT_NO_FATAL_FAILURE(take_over(writer_->last_commit().version.value()));
     ASSERT_EQ(writer_->last_commit().version, Version(version_));
     ASSERT_EQ(writer_->executed().set().version(), Version(version_)) << writer_->executed().text();
     expect_index();
@@ -344,7 +348,7 @@ TEST(CompactionCrash, AWriterThatDiesAgainAndAgainLosesAndShowsNothing) {
   std::mt19937 random(seed);
   Tried ring(seed);
   ASSERT_TRUE(ring.begin());
-  constexpr int kDeaths = 500;
+  constexpr int kDeaths = 300;
   std::uint64_t freed = 0;
   std::uint64_t given_back = 0;
   std::uint64_t relocated = 0;
@@ -379,7 +383,7 @@ TEST(CompactionCrash, AWriterThatDiesAtAnyStoreOfCompactingIsContinued) {
     const std::uint64_t freed = ring.writer()->ring().usage().segments_freed;
     ASSERT_FALSE(ring.dies_at(FaultMemory::kNever, [&] { ring.play(kTo); }));
     points = FaultMemory::points();
-    EXPECT_GT(ring.writer()->ring().usage().segments_freed, freed + 20);
+    EXPECT_GT(ring.writer()->ring().usage().segments_freed, freed + 10);
     EXPECT_GT(ring.writer()->ring().usage().chunks_given_back, 0u);
   }
   const std::size_t step = std::getenv("RINGSIDE_CRASH_EVERY") != nullptr ? 1 : points.size() / 150 + 1;

@@ -70,6 +70,33 @@ TEST(Compaction, ANameThatWasDroppedMayComeBackAtAnyTime) {
   }
 }
 
+// The log tells of several lives of a name; the catalogue has the last one.
+TEST(Compaction, ANamesEarlierLivesDoNotTouchItsLastOneAtARestart) {
+  const RingDirectory directory;
+  TestWriter writer(small_ring(directory));
+  ASSERT_TRUE(writer.start());
+  std::uint64_t version = 1;
+  const auto come = [&] {
+    EXPECT_TRUE(writer->switch_to(writer->new_table(items_table("guest"))));
+    EXPECT_TRUE(writer.commit(++version));
+    EXPECT_TRUE(writer.insert(1, json_text("here"), "guest") && writer.commit(++version));
+  };
+  come();
+  ASSERT_TRUE(writer->quarantine("guest", "is altered") && writer.commit(++version));
+  come();
+  ASSERT_TRUE(writer->drop("guest") && writer.commit(++version));
+  come();
+  // The catalogue says by now that it is live.
+  ASSERT_TRUE(writer->switch_to(writer->new_table(items_table("another"))) && writer.commit(++version));
+  for (int restart = 0; restart < 3; ++restart) {
+    ASSERT_TRUE(writer.open());
+    ASSERT_FALSE(writer->is_fresh()) << writer->why_fresh();
+    ASSERT_NE(writer->live_table("guest"), nullptr);
+    EXPECT_TRUE(writer.update(1, json_text("still here"), "guest") && writer.commit(++version));
+    EXPECT_EQ(mirror_of(writer.options().ring).table("guest")->size(), 1u);
+  }
+}
+
 // What compaction itself has packed is not packed any better by doing it again.
 TEST(Compaction, ARingWithoutAByteToGainIsLeftAtRest) {
   for (const std::size_t size : {700, 1450, 2600, 5300, 7400}) {

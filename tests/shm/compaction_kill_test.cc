@@ -27,8 +27,8 @@
 namespace ringside::shm {
 namespace {
 
-constexpr std::uint64_t kKeys = 600;
-constexpr std::uint64_t kSegmentBytes = 4096;
+constexpr std::uint64_t kKeys = 2000;
+constexpr std::uint64_t kSegmentBytes = 8192;
 
 std::uint64_t kills_wanted() {
   const char* set = std::getenv("RINGSIDE_KILLS");
@@ -156,7 +156,10 @@ TEST(CompactionCrash, AWriterKilledAtRandomLosesNothingAcknowledgedAndShowsNothi
     ProvenChanges<TestWriter> changes(writer, rows, kKeys);
     std::uint64_t version = 2;
     ASSERT_TRUE(changes.fill(version) && writer.commit(version));
-    while (version < 1000) ASSERT_TRUE(changes.change(++version, random) && writer.commit(version));
+    while (version < 2000) {
+      ++version;
+      ASSERT_TRUE(changes.change(version, random) && writer.commit(version));
+    }
     const std::uint64_t live = writer->ring().usage().live_bytes;
     options.ring.max_bytes = (live * 5 / 4 + kSegmentBytes - 1) / kSegmentBytes * kSegmentBytes;
     shared.acknowledged = shared.committing = version;
