@@ -1,7 +1,8 @@
 // CRC-32C (Castagnoli), the checksum of everything in shared memory.
 //
 // Reflected polynomial 0x82f63b78, initial value and final xor 0xffffffff (RFC 3720, appendix B.4 has
-// vectors). SSE4.2 or the ARMv8 CRC instructions where the processor has them, otherwise a table.
+// vectors). SSE4.2 (three stretches side by side with PCLMULQDQ) or the ARMv8 CRC instructions where the processor has
+// them, otherwise a table.
 //
 // Threads: any.   Errors: none.   No allocation.
 #pragma once

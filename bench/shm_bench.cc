@@ -2,8 +2,11 @@
 //
 // Random keys come from a sequence fixed in advance, so that drawing them costs nothing here.
 #include <benchmark/benchmark.h>
+#include <unistd.h>
 
 #include <array>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <random>
 #include <string>
@@ -12,6 +15,8 @@
 #include "base/crc32c.h"
 #include "bench/ring_of_products.h"
 #include "shm/key.h"
+#include "shm/log_view.h"
+#include "shm/log_walker.h"
 #include "shm/record.h"
 #include "shm/row_index.h"
 
@@ -34,7 +39,7 @@ void crc(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(crc32c(bytes.data(), bytes.size()));
   state.SetBytesProcessed(state.iterations() * state.range(0));
 }
-BENCHMARK(crc)->Name("crc32c/bytes")->Arg(64)->Arg(512)->Arg(4096);
+BENCHMARK(crc)->Name("crc32c/bytes")->Arg(64)->Arg(256)->Arg(512)->Arg(691)->Arg(4096);
 
 void crc_portable(benchmark::State& state) {
   const std::string bytes(static_cast<std::size_t>(state.range(0)), 'x');
@@ -194,6 +199,114 @@ void point_read(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations());
 }
 BENCHMARK(point_read);
+
+// Rows of one size in a ring, and where they are: what verifying a record costs when it is copied out.
+class RowsOfASize {
+ public:
+  RowsOfASize(std::size_t record_bytes, std::uint64_t rows) {
+    char path[] = "/dev/shm/ringside-bench-XXXXXX";
+    if (::mkdtemp(path) == nullptr) die("cannot make a directory on /dev/shm");
+    directory_ = path;
+    shm::PublisherOptions options;
+    options.ring.directory = directory_;
+    options.ring.name = "bench";
+    lock_ = or_die(shm::lock_ring(options.ring));
+    publisher_ = or_die(shm::Publisher::create(options, lock_));
+    publisher_->describe("history", "bench");
+    shm::Table table = products_table();
+    table.shape.columns.resize(2);
+    const TableId id = publisher_->new_table(table);
+    shm::RowBuilder row;
+    for (std::uint64_t key = 1; key <= rows; ++key) {
+      row.begin();
+      row.add("1");
+      row.add(std::string(record_bytes - shm::kRecordHeaderBytes - 8 - 4 - 1, 'v'));
+      const std::string bytes = product_key(key);
+      row.set_key(as_bytes(bytes));
+      or_die(publisher_->load_row(id, Version(1), row));
+    }
+    or_die(publisher_->end_load());
+    or_die(publisher_->switch_to(id));
+    or_die(publisher_->commit(Version(1), shm::Commit{0, 1, 0, "0-1-1"}));
+    or_die(publisher_->activate(nullptr));
+    const shm::RingPath ring(directory_, "bench");
+    view_ = or_die(shm::LogView<shm::ProcessMemory>::open(ring.epoch(or_die(shm::current_epoch(ring))),
+                                                          shm::Access::kRead));
+    shm::LogWalker<shm::ProcessMemory> walker;
+    or_die(walker.start(view_));
+    shm::Record record;
+    while (walker.next(view_, record) == shm::WalkStatus::kRecord) {
+      if (record.header.type == shm::RecordType::kRow) addresses_.push_back(record.address);
+    }
+    if (addresses_.size() != rows) die("the log does not hold what was loaded");
+  }
+  ~RowsOfASize() {
+    publisher_.reset();
+    std::error_code ignored;
+    std::filesystem::remove_all(directory_, ignored);
+  }
+  RowsOfASize(const RowsOfASize&) = delete;
+  RowsOfASize& operator=(const RowsOfASize&) = delete;
+
+  const shm::LogView<shm::ProcessMemory>& view() const { return view_; }
+  shm::Address address(std::uint64_t number) const { return addresses_[number - 1]; }
+
+ private:
+  std::string directory_;
+  UniqueFd lock_;
+  std::unique_ptr<shm::Publisher> publisher_;
+  shm::LogView<shm::ProcessMemory> view_;
+  std::vector<shm::Address> addresses_;
+};
+
+constexpr std::uint64_t kRowsOfASize = 16'384;
+
+void copy_verified(benchmark::State& state) {
+  const RowsOfASize rows(static_cast<std::size_t>(state.range(0)), kRowsOfASize);
+  const std::vector<std::uint64_t> ids = draws(kRowsOfASize);
+  std::vector<std::byte> buffer(65536);
+  std::size_t at = 0;
+  for (auto _ : state) {
+    shm::RecordHeader header;
+    if (rows.view().copy_record(rows.address(ids[at++ % kDraws]), header, buffer) != shm::CopyStatus::kOk)
+      die("a row cannot be copied");
+    benchmark::DoNotOptimize(buffer.data());
+  }
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(copy_verified)->Name("copy_record/verified")->Arg(64)->Arg(256)->Arg(691)->Arg(4096);
+
+// The same without the checksum, as copy_record was before it verified.
+void copy_unverified(benchmark::State& state) {
+  const RowsOfASize rows(static_cast<std::size_t>(state.range(0)), kRowsOfASize);
+  const std::vector<std::uint64_t> ids = draws(kRowsOfASize);
+  std::vector<std::byte> buffer(65536);
+  std::size_t at = 0;
+  const auto& view = rows.view();
+  for (auto _ : state) {
+    const shm::Address address = rows.address(ids[at++ % kDraws]);
+    shm::RecordHeader header;
+    shm::copy_out<shm::ProcessMemory>(buffer.data(), view.at(address), shm::kRecordHeaderBytes);
+    if (!shm::load_header(buffer.data(), header) || header.length > buffer.size())
+      die("a row cannot be copied");
+    shm::copy_out<shm::ProcessMemory>(buffer.data() + shm::kRecordHeaderBytes,
+                                      view.at(address) + shm::kRecordHeaderBytes,
+                                      header.length - shm::kRecordHeaderBytes);
+    benchmark::DoNotOptimize(view.load(view.slot_entry(address * 8 / view.segment_bytes()).generation));
+    benchmark::DoNotOptimize(buffer.data());
+  }
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(copy_unverified)->Name("copy_record/unverified")->Arg(64)->Arg(256)->Arg(691)->Arg(4096);
+
+// What the scrub takes for a slice of the size that capture gives it.
+void scrub_slice(benchmark::State& state) {
+  RingOfProducts ring(kProducts);
+  shm::RingWriter& writer = ring.publisher().ring();
+  for (auto _ : state) or_die(writer.scrub(std::uint64_t{1} << 20));
+  state.SetBytesProcessed(static_cast<std::int64_t>(writer.scrubbed().bytes));
+}
+BENCHMARK(scrub_slice)->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace ringside::bench

@@ -52,7 +52,10 @@ void Follower::try_attach(std::uint64_t now_ns) {
     return back_off(now_ns, {});  // the next epoch is not in force yet, or there is none
   }
   const Result<void> joined = (*reader)->join();
-  if (!joined) return back_off(now_ns, joined.error().message);
+  if (!joined) {
+    if (joined.error().kind == ErrorKind::kCorrupt) ++counters_.corruptions;
+    return back_off(now_ns, joined.error().message);
+  }
   joining_ = std::make_unique<Session>(std::move(reader).value());
   joining_->serial = ++serial_;
   joining_->started_ns = now_ns;
@@ -183,17 +186,16 @@ void Follower::note_shown() {
   visibility_.shown(now);
 }
 
-void Follower::lose(Slice why, const Session& session) {
+void Follower::lose(Slice why, Session& session) {
   const bool was_evicted = why == Slice::kEvicted;
+  const Position met = was_evicted ? session.reader->position() : session.reader->report_corruption();
   ++(was_evicted ? counters_.evictions : counters_.corruptions);
   reason_ = was_evicted ? "the writer evicted it for holding back the ring too long; it joins again"
                         : "the ring's bytes contradict themselves; it joins again";
   const std::string detail = session.store.why().empty() ? reason_ : session.store.why();
   log_line(detail == last_loss_ ? LogLevel::kDebug : LogLevel::kError,
            was_evicted ? "evicted by the writer; joining again" : "corrupt ring; joining again",
-           {{"epoch", session.reader->epoch().value()},
-            {"position", session.reader->position().value()},
-            {"detail", detail}});
+           {{"epoch", session.reader->epoch().value()}, {"position", met.value()}, {"detail", detail}});
   last_loss_ = detail;
   // Bytes that stay corrupt must not become a busy loop.
   if (!was_evicted) {

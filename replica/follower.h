@@ -105,7 +105,7 @@ class Follower {
   void note_commit(const TableStore& store);
   void note_shown();
   bool has_lost_touch(std::uint64_t now_ns) const;
-  void lose(Slice why, const Session& session);
+  void lose(Slice why, Session& session);
   void back_off(std::uint64_t now_ns, const std::string& reason);
 
   std::string directory_;

@@ -11,6 +11,7 @@
 #include "base/program.h"
 #include "base/unique_fd.h"
 #include "replica/server.h"
+#include "shm/ring_files.h"
 
 namespace ringside::replica {
 namespace {
@@ -34,6 +35,7 @@ struct Arguments {
 };
 
 Result<void> run(const Config& config, const Arguments& arguments) {
+  RINGSIDE_TRY(shm::survive_missing_pages());
   RINGSIDE_ASSIGN(const UniqueFd signals, stop_signals());
   ServerOptions options;
   options.ring_directory = config.ring.directory;

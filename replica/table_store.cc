@@ -23,6 +23,7 @@ Applied TableStore::apply(const shm::Record& record) {
   RINGSIDE_ASSERT(!is_removing_);
   ++records_;
   is_between_ = record.header.type == RecordType::kCommit;
+  if (reader_.corrupt_address() != 0) return corrupt(record, "a record before it is not what was written");
   switch (record.header.type) {
     case RecordType::kRow:
     case RecordType::kTombstone:
@@ -97,6 +98,10 @@ bool TableStore::replace(ServedTable& table, RowIndex::Handle handle, const shm:
     const bool old_is_visible = old.version <= visible_;
     const shm::Address visible_address = old_is_visible ? old_address : old.previous;
     if (record.header.previous != old_address || !old_is_visible) {
+      if (!reader_.verify(old_address)) {  // what its header says decides what is served
+        corrupt(record, "the row's version before it is not what was written");
+        return false;
+      }
       before_.emplace(row_id(table.id(), handle), visible_address);
     }
   }
@@ -160,6 +165,8 @@ bool TableStore::remove_some(std::size_t limit) {
     const shm::CopyStatus status = reader_.copy_record(address, header, bytes);
     const bool readable = status == shm::CopyStatus::kOk || status == shm::CopyStatus::kTooSmall;
     if (!readable || header.type != RecordType::kTombstone) continue;
+    if (!reader_.verify(address))
+      continue;  // a row that looks like one: it stays, and whoever asks for it finds out
     if (!table->index.erase(removal.hash, removal.handle)) continue;
   }
   for (; limit > 0 && !before_.empty(); --limit) before_.erase(before_.begin());
@@ -337,7 +344,7 @@ Lookup TableStore::copy(shm::Address address, RowBuffer& buffer) const {
 
 Lookup TableStore::lookup(const ServedTable& table, std::uint64_t hash, Bytes key, RowBuffer& buffer) const {
   const RowIndex::Handle handle = table.index.find(hash, key, reader_);
-  if (handle == RowIndex::kNoRow) return Lookup::kNone;
+  if (handle == RowIndex::kNoRow) return reader_.corrupt_address() == 0 ? Lookup::kNone : Lookup::kLost;
   if (copy(table.index.address(handle), buffer) != Lookup::kRow) return Lookup::kLost;
   if (buffer.header.version > visible_) {
     // Pass 1 of a transaction that is not visible yet has been here.

@@ -4,6 +4,7 @@
 // Errors: kIo, kLimit, kCorrupt (also: a writer that published faster than this could read, many times over).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -60,6 +61,12 @@ class CatalogueFile {
         Memory::load_acquire(file.words() + 1) != kHalfBytes) {
       return Error{ErrorKind::kCorrupt, path + " is no catalogue"};
     }
+    const std::uint64_t active = file.generation();
+    const std::uint64_t* half = file.words() + half_offset(active) / 8;
+    if (active != 0) {
+      file.own_ = Own{active, std::min(Memory::load_acquire(half + 1), kHalfBytes - kHalfHeaderBytes),
+                      Memory::load_acquire(half + 2)};
+    }
     return file;
   }
 
@@ -86,7 +93,21 @@ class CatalogueFile {
     Memory::store_release(half + 2, crc);
     copy_in<Memory>(half + 3, text.data(), text.size());
     Memory::store_release(words() + 2, catalogue.generation);  // pairs with generation() in read()
+    own_ = Own{catalogue.generation, length, crc};
     return {};
+  }
+
+  // Whether the file still has what this writer found when it opened it, or has published since.
+  bool is_intact() const {
+    const std::uint64_t* half = words() + half_offset(own_.generation) / 8;
+    const bool is_active = Memory::load_acquire(words()) == kCatalogueMagic &&
+                           Memory::load_acquire(words() + 1) == kHalfBytes && generation() == own_.generation;
+    if (!is_active || own_.generation == 0) return is_active;
+    if (Memory::load_acquire(half + 0) != own_.generation || Memory::load_acquire(half + 1) != own_.length ||
+        Memory::load_acquire(half + 2) != own_.crc) {
+      return false;
+    }
+    return crc32c(half + 3, own_.length) == own_.crc;  // by the one who writes it: nobody stores meanwhile
   }
 
   // For those who verify a ring: nobody who serves from one reads that half.
@@ -140,9 +161,17 @@ class CatalogueFile {
   }
   std::uint64_t* words() const { return static_cast<std::uint64_t*>(mapping_.data()); }
 
+  // Of the half that the writer holds for the active one.
+  struct Own {
+    std::uint64_t generation = 0;
+    std::uint64_t length = 0;
+    std::uint64_t crc = 0;
+  };
+
   std::string path_;
   UniqueFd fd_;
   MappedFile mapping_;
+  Own own_;
 };
 
 }  // namespace ringside::shm

@@ -80,6 +80,8 @@ typename BasicPublisher<Memory>::Impl::Fate BasicPublisher<Memory>::Impl::judge(
       const Address last_address = table.index.address(handle);
       if (table.dead.remove(handle) > 0 || ring->record_type(last_address) != RecordType::kTombstone)
         return Fate::kDead;
+      if (!ring->verify(last_address))
+        return Fate::kContradiction;  // a live row whose type has changed looks like one
       const bool counted = ring->count_dead(last_address, header.table_id, ring->record_length(last_address));
       return counted && table.index.erase(hash, handle) ? Fate::kDead : Fate::kContradiction;
     }
@@ -178,6 +180,7 @@ Result<typename BasicPublisher<Memory>::Impl::Stepped> BasicPublisher<Memory>::I
     stepped = Stepped::kProgress;
     is_done = !more;
   }
+  RINGSIDE_TRY(ring->check_found());
   if (ring->has_unpublished()) {
     RecordHeader commit;
     commit.type = RecordType::kCommit;

@@ -1,12 +1,12 @@
 // LogView: an epoch's memory as a process sees it — header, slot table, chunks — and the checked way to a
 // record in it. Shared by readers (read-only) and by the writer (which recovers and indexes through the same
-// code). LogWalker: steps over the records in log order, from the oldest segment to the committed position.
+// code); log_walker.h steps over the records in order.
 //
 // Nothing found in the memory is believed: lengths, slots, positions and generations are checked here, once.
 //
 // Threads: one per object; another process writes underneath.   Ownership: LogView owns the mappings.
-// Errors: Result for system calls and identity, CopyStatus / WalkStatus for what the memory says.
-// Allocation: copy_record, equals, hash: none. walk: grows a buffer, maps chunks.
+// Errors: Result for system calls and identity, CopyStatus for what the memory says.
+// Allocation: copy_record, verify, equals, hash: none.
 #pragma once
 
 #include <fmt/format.h>
@@ -25,7 +25,6 @@
 #include "base/unique_fd.h"
 #include "shm/key.h"
 #include "shm/layout.h"
-#include "shm/look_ahead.h"
 #include "shm/memory.h"
 #include "shm/record.h"
 #include "shm/ring_files.h"
@@ -72,9 +71,18 @@ class LogView {
   // Makes the slot readable through this view and remembers its generation.
   Result<void> know(const SlotInfo& slot);
 
+  // The whole record, its checksum verified. kTooSmall: its header alone was looked at, and nothing of it verified but
+  // that its length lies inside the segment.
   CopyStatus copy_record(Address address, RecordHeader& header, std::span<std::byte> buffer) const;
+  // Whether the record at this address is what was written there. In place: for records that are not copied.
+  bool verify(Address address) const;
+  // The first address at which bytes were found that contradict their checksum, by whatever function; 0: none.
+  Address corrupt_address() const { return corrupt_; }
+  // Of an address in a segment that is known; 0 when it is not.
+  Position position_of(Address address) const;
 
-  // Rows for RowIndex.
+  // Rows for RowIndex. A key that does not fit, and one that is hashed, is verified with its record: a row must not be lost
+  // for a bit of its key. What is found is corrupt_address()'s.
   bool equals(Address address, Bytes key) const;
   std::uint64_t hash(Address address) const;
   void prefetch_key(Address address) const {
@@ -95,15 +103,25 @@ class LogView {
     std::uint32_t run = 0;         // slots of the segment
     std::uint32_t index = 0;  // of this slot in it: the records behind a jumbo one stand in its last slot
     bool mapped = false;
+    std::uint64_t start_position = 0;  // of the segment
   };
 
   // The known segment that holds a record at this address: its first slot, and how many bytes there are up to
   // its end.
   const Known* locate(Address address, std::uint64_t& first_slot, std::uint64_t& room) const;
+  bool has_key(Address address, Bytes key) const;
   // Still the contents that we know? A slot that was freed (generation + 1) keeps its bytes until it is
   // reused.
   bool is_unchanged(std::uint64_t first_slot, const Known& known) const {
     return Memory::load_acquire(&slot_entry(first_slot).generation) - known.generation <= 1;
+  }
+  Position position_in(const Known& known, Address address) const {
+    const std::uint64_t offset = address * 8 & (segment_bytes() - 1);
+    return Position(known.start_position + (std::uint64_t{known.index} << segment_shift_) + offset);
+  }
+  CopyStatus corrupt(Address address) const {
+    if (corrupt_ == 0) corrupt_ = address;
+    return CopyStatus::kCorrupt;
   }
 
   std::string directory_;
@@ -118,40 +136,7 @@ class LogView {
   std::uint64_t chunk_bytes_ = 0;
   std::uint64_t max_slots_ = 0;
   std::vector<Known> known_;
-};
-
-enum class WalkStatus : std::uint8_t { kRecord, kCaughtUp, kGone, kCorrupt };
-
-template <class Memory>
-class LogWalker {
- public:
-  // Sets the walk to the oldest segment in use (J3, J4). kCorrupt: header or slot table contradict themselves.
-  // kUnavailable: it cannot be told at the moment what is committed.
-  Result<void> start(LogView<Memory>& view);
-  // For the writer that opens: the walk ends at this position, whatever the header says.
-  Result<void> start(LogView<Memory>& view, std::uint64_t limit);
-  // The next record below the committed position. A segment end is followed and not returned.
-  WalkStatus next(LogView<Memory>& view, Record& record);
-
-  Position position() const { return Position(position_); }
-  // The address that belongs to position().
-  Address address() const { return address_; }
-  // Of the segment walked.
-  const SlotInfo& segment() const { return segment_; }
-
- private:
-  bool enter(LogView<Memory>& view, const SlotInfo& slot);
-  WalkStatus follow(LogView<Memory>& view, const Record& end);
-
-  std::uint64_t position_ = 0;
-  std::uint64_t limit_ = 0;  // committed position as last read
-  bool is_limit_fixed_ = false;
-  Address address_ = 0;
-  SlotInfo segment_;
-  bool is_behind_gap_ = false;
-  std::vector<SlotInfo> pending_;  // segments to be walked after this one, newest first
-  std::vector<std::byte> buffer_;
-  LookAhead<Memory> ahead_;
+  mutable Address corrupt_ = 0;
 };
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -249,7 +234,7 @@ Result<void> LogView<Memory>::know(const SlotInfo& slot) {
     }
   }
   for (std::uint32_t i = 0; i < slot.run; ++i) {
-    known_[slot.slot + i] = Known{slot.generation, slot.run, i, true};
+    known_[slot.slot + i] = Known{slot.generation, slot.run, i, true, slot.start_position};
   }
   return {};
 }
@@ -295,15 +280,59 @@ CopyStatus LogView<Memory>::copy_record(Address address, RecordHeader& header,
   if (buffer.size() < kRecordHeaderBytes) return CopyStatus::kTooSmall;
   copy_out<Memory>(buffer.data(), at(address), kRecordHeaderBytes);  // R1
   const bool plausible = load_header(buffer.data(), header) && header.length <= room;
-  if (!plausible) return is_unchanged(slot, *known) ? CopyStatus::kCorrupt : CopyStatus::kGone;
+  if (!plausible) return is_unchanged(slot, *known) ? corrupt(address) : CopyStatus::kGone;
   if (header.length > buffer.size()) return CopyStatus::kTooSmall;
   copy_out<Memory>(buffer.data() + kRecordHeaderBytes, at(address) + kRecordHeaderBytes,
                    header.length - kRecordHeaderBytes);
-  return is_unchanged(slot, *known) ? CopyStatus::kOk : CopyStatus::kGone;  // R2
+  if (!is_unchanged(slot, *known)) return CopyStatus::kGone;  // R2
+  const Bytes record = Bytes(buffer).first(header.length);
+  return record_crc(record, position_in(*known, address)) == header.crc ? CopyStatus::kOk : corrupt(address);
+}
+
+template <class Memory>
+bool LogView<Memory>::verify(Address address) const {
+  std::uint64_t slot = 0;
+  std::uint64_t room = 0;
+  const Known* known = locate(address, slot, room);
+  if (known == nullptr) return false;
+  constexpr std::size_t kPiece = 512;
+  alignas(8) std::byte piece[kPiece];
+  RecordHeader header;
+  copy_out<Memory>(piece, at(address), kRecordHeaderBytes);
+  bool fits = load_header(piece, header) && header.length <= room;
+  if (fits) {
+    std::uint32_t crc = crc32c(piece + 4, kRecordHeaderBytes - 4);
+    for (std::size_t done = kRecordHeaderBytes; done < header.length;) {
+      const std::size_t size = std::min(kPiece, header.length - done);
+      copy_out<Memory>(piece, at(address) + done, size);
+      crc = crc32c(piece, size, crc);
+      done += size;
+    }
+    store_le<std::uint64_t>(piece, position_in(*known, address).value());
+    fits = crc32c(piece, 8, crc) == header.crc;
+  }
+  if (!fits && is_unchanged(slot, *known)) static_cast<void>(corrupt(address));
+  return fits;
+}
+
+template <class Memory>
+Position LogView<Memory>::position_of(Address address) const {
+  std::uint64_t slot = 0;
+  std::uint64_t room = 0;
+  const Known* known = locate(address, slot, room);
+  return known == nullptr ? Position() : position_in(*known, address);
 }
 
 template <class Memory>
 bool LogView<Memory>::equals(Address address, Bytes key) const {
+  if (has_key(address, key)) return true;
+  // Seldom: another key with the same hash bits in the index, or this key with a bit that has flipped.
+  static_cast<void>(verify(address));
+  return false;
+}
+
+template <class Memory>
+bool LogView<Memory>::has_key(Address address, Bytes key) const {
   std::uint64_t slot = 0;
   std::uint64_t room = 0;
   if (locate(address, slot, room) == nullptr || key.size() > room - kRecordHeaderBytes) return false;
@@ -329,117 +358,14 @@ std::uint64_t LogView<Memory>::hash(Address address) const {
   if (locate(address, slot, room) == nullptr) return 0;
   const auto* words = reinterpret_cast<const std::uint64_t*>(at(address));
   const std::uint64_t size = Memory::load_acquire(words + 2) >> 32;
-  if (size > room - kRecordHeaderBytes || size > kMaxKeyBytes) return 0;
+  if (size > room - kRecordHeaderBytes || size > kMaxKeyBytes) {
+    static_cast<void>(verify(address));
+    return 0;
+  }
   alignas(8) std::byte key[kMaxKeyBytes];
   copy_out<Memory>(key, at(address) + kRecordHeaderBytes, (size + 7) / 8 * 8);
+  static_cast<void>(verify(address));
   return key_hash({key, size});
-}
-
-template <class Memory>
-bool LogWalker<Memory>::enter(LogView<Memory>& view, const SlotInfo& slot) {
-  if (!view.know(slot)) return false;
-  // Compaction has taken what stood between this segment and the one before it (or this is the first).
-  is_behind_gap_ = segment_.run == 0 ||
-                   slot.start_position != segment_.start_position + segment_.run * view.segment_bytes();
-  segment_ = slot;
-  position_ = slot.start_position;
-  address_ = slot.slot * (view.segment_bytes() / 8);
-  return true;
-}
-
-template <class Memory>
-Result<void> LogWalker<Memory>::start(LogView<Memory>& view) {
-  std::uint64_t committed = 0;
-  if (!view.load_committed_to_join(committed)) {  // J3
-    return Error{ErrorKind::kUnavailable,
-                 "the ring's committed position and its copy differ: its next writer sets them right"};
-  }
-  RINGSIDE_TRY(start(view, committed));
-  is_limit_fixed_ = false;
-  return {};
-}
-
-template <class Memory>
-Result<void> LogWalker<Memory>::start(LogView<Memory>& view, std::uint64_t limit) {
-  limit_ = limit;
-  is_limit_fixed_ = true;
-  pending_.clear();
-  std::uint64_t count = 0;
-  if (!view.load_slot_count(count))
-    return Error{ErrorKind::kCorrupt, "the ring's count of slots contradicts itself"};
-  for (std::uint64_t s = 0; s < count; ++s) {
-    SlotInfo slot;
-    const SlotState state = view.read_slot(s, limit_, slot);
-    if (state == SlotState::kCorrupt) {  // passing it over would lose its rows without a word
-      return Error{ErrorKind::kCorrupt,
-                   fmt::format("the ring's slot table contradicts itself at slot {}", s)};
-    }
-    if (state == SlotState::kInUse && slot.start_position < limit_) pending_.push_back(slot);  // J4
-  }
-  std::sort(pending_.begin(), pending_.end(),
-            [](const SlotInfo& a, const SlotInfo& b) { return a.start_position > b.start_position; });
-  if (pending_.empty()) return Error{ErrorKind::kCorrupt, "the ring's slot table names no oldest segment"};
-  const SlotInfo first = pending_.back();
-  pending_.pop_back();
-  if (enter(view, first)) return {};
-  return Error{ErrorKind::kCorrupt,
-               fmt::format("the ring's oldest segment, in slot {}, cannot be read", first.slot)};
-}
-
-template <class Memory>
-WalkStatus LogWalker<Memory>::next(LogView<Memory>& view, Record& record) {
-  for (;;) {
-    if (position_ >= limit_) {
-      if (is_limit_fixed_ && position_ == limit_) return WalkStatus::kCaughtUp;
-      if (is_limit_fixed_ || !view.load_committed(position_, limit_)) return WalkStatus::kCorrupt;
-      if (position_ == limit_) return WalkStatus::kCaughtUp;
-    }
-    if (buffer_.size() < 4096) buffer_.resize(4096);
-    CopyStatus status = view.copy_record(address_, record.header, buffer_);
-    if (status == CopyStatus::kTooSmall) {
-      buffer_.resize(record.header.length);
-      status = view.copy_record(address_, record.header, buffer_);
-    }
-    if (status == CopyStatus::kGone) return WalkStatus::kGone;
-    if (status != CopyStatus::kOk) return WalkStatus::kCorrupt;
-    record.bytes = {buffer_.data(), record.header.length};
-    record.address = address_;
-    record.position = Position(position_);
-    record.is_behind_gap = is_behind_gap_;
-    if (record_crc(record.bytes, record.position) != record.header.crc) return WalkStatus::kCorrupt;
-    const bool opens = position_ == segment_.start_position;
-    if (opens != (record.header.type == RecordType::kCheckpoint) ||
-        record.header.length > limit_ - position_) {
-      return WalkStatus::kCorrupt;
-    }
-    if (record.header.type == RecordType::kSegmentEnd) {
-      const WalkStatus followed = follow(view, record);
-      if (followed != WalkStatus::kRecord) return followed;
-      continue;
-    }
-    position_ += record.header.length;
-    address_ += record.header.length / 8;
-    ahead_.step(view, position_, address_, limit_, record);
-    return WalkStatus::kRecord;
-  }
-}
-
-template <class Memory>
-WalkStatus LogWalker<Memory>::follow(LogView<Memory>& view, const Record& end) {
-  const std::uint64_t start = segment_.start_position + segment_.run * view.segment_bytes();
-  // Joining: the segments are known, and some between them may have been compacted away.
-  if (!pending_.empty()) {
-    const SlotInfo slot = pending_.back();
-    pending_.pop_back();
-    return slot.start_position >= start && enter(view, slot) ? WalkStatus::kRecord : WalkStatus::kCorrupt;
-  }
-  ByteReader reader(end.bytes.subspan(kRecordHeaderBytes));
-  const std::uint64_t slot = reader.u64();
-  const std::uint64_t generation = reader.u64();
-  SlotInfo next;
-  const bool fits = reader.ok() && view.read_slot(slot, limit_, next) == SlotState::kInUse &&
-                    next.generation == generation && next.start_position == start;
-  return fits && enter(view, next) ? WalkStatus::kRecord : WalkStatus::kCorrupt;
 }
 
 }  // namespace ringside::shm

@@ -154,6 +154,9 @@ class BasicPublisher {
   // deletions can be reached; and it is not closed yet.
   bool is_overdrawn() const;
   const CompactionCounters& compaction() const;
+  // Verifies a slice of what was published (BasicRingWriter::scrub). kCorrupt: this publisher is failed, and the epoch is
+  // to be replaced by one that create() makes.
+  Result<void> scrub(std::uint64_t budget_bytes);
 
   // Everything else is the ring's.
   BasicRingWriter<Memory>& ring();

@@ -529,6 +529,12 @@ BasicRingWriter<Memory>& BasicPublisher<Memory>::ring() {
   return *impl_->ring;
 }
 template <class Memory>
+Result<void> BasicPublisher<Memory>::scrub(std::uint64_t budget_bytes) {
+  if (impl_->failed) return *impl_->failed;
+  if (const Result<void> whole = impl_->ring->scrub(budget_bytes); !whole) return impl_->fail(whole.error());
+  return {};
+}
+template <class Memory>
 std::uint64_t BasicPublisher<Memory>::spilled_bytes() const {
   return impl_->spilled;
 }

@@ -121,6 +121,7 @@ Result<void> BasicPublisher<Memory>::Impl::append_all(const RecordHeader& commit
     refused.emplace_back(table == nullptr ? "?" : table->name, contradiction);
     return {};
   }));
+  RINGSIDE_TRY(ring->check_found());
   if (is_load) return {};  // the incarnation is not seen by anybody; the caller abandons it
   for (const auto& [name, reason] : refused) {
     RecordHeader header;
@@ -147,16 +148,23 @@ std::string BasicPublisher<Memory>::Impl::append_row(RecordHeader header, std::s
   const RowIndex::Handle handle = table.index.find(hash, key, *ring);
   const Address before = handle == RowIndex::kNoRow ? 0 : table.index.address(handle);
   const bool is_present = before != 0 && ring->record_type(before) != RecordType::kTombstone;
+  // Before a contradiction is held against the source: is the record that says so what was written? append_all() asks.
+  const auto refuse = [&](const char* why) {
+    if (before != 0) static_cast<void>(ring->verify(before));
+    return why;
+  };
   if (expectation == kExpectPresent && !is_present) {
-    return "the source changed a row that is not here: the table was altered behind the binlog's back";
+    return refuse(
+        "the source changed a row that is not here: the table was altered behind the binlog's back");
   }
   if (expectation == kExpectAbsent && is_present) {
-    return "the source added a row whose key is here already: the table was altered behind the binlog's back";
+    return refuse(
+        "the source added a row whose key is here already: the table was altered behind the binlog's back");
   }
   header.previous = is_present ? before : 0;
   const Address address = ring->append(header, record);
   if (!count_row(table, header, hash, handle, address, record.size())) {
-    return "the ring's bytes have changed underneath its writer";
+    return refuse("the ring's bytes have changed underneath its writer");
   }
   return {};
 }

@@ -3,11 +3,14 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -196,6 +199,69 @@ std::size_t MappedFile::size() const {
   return impl_->region.get_size();
 }
 
+namespace {
+
+// The reservations that there are, for a signal handler: a base of 0 is a free entry; the size is stored before it. A
+// process has a session or two at a time; what finds no entry is not mended, which is all.
+struct Reservation {
+  std::atomic<std::uintptr_t> base{0};
+  std::atomic<std::uint64_t> size{0};
+};
+std::array<Reservation, 16> reservations;
+
+void note_reservation(std::byte* base, std::uint64_t size) {
+  for (Reservation& entry : reservations) {
+    std::uintptr_t free = 0;
+    constexpr std::uintptr_t kBeingFilled = 1;  // no address: nothing lies in it
+    if (!entry.base.compare_exchange_strong(free, kBeingFilled)) continue;
+    entry.size.store(size);
+    entry.base.store(reinterpret_cast<std::uintptr_t>(base));
+    return;
+  }
+}
+
+void forget_reservation(std::byte* base) {
+  std::uintptr_t mine = reinterpret_cast<std::uintptr_t>(base);
+  for (Reservation& entry : reservations) {
+    if (entry.base.compare_exchange_strong(mine, 0)) return;
+    mine = reinterpret_cast<std::uintptr_t>(base);
+  }
+}
+
+// Runs in the middle of whatever read the page. Async-signal-safe: lock-free atomics, and mmap, sysconf's answer having
+// been fetched before; on Linux mmap(2) is the bare system call, it takes no lock of this process and allocates nothing.
+// errno is kept. The page that is put in the place of the missing one reads as zeros, which are no record, so the copy
+// that comes of it is refused like any other bytes that contradict themselves.
+std::uintptr_t page_mask = 0;
+void put_zero_page(int, siginfo_t* info, void*) {
+  const int saved_errno = errno;
+  const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
+  for (const Reservation& entry : reservations) {
+    const std::uintptr_t base = entry.base.load();
+    if (base <= 1 || address < base || address - base >= entry.size.load()) continue;
+    void* const page = reinterpret_cast<void*>(address & page_mask);
+    const void* put = ::mmap(page, ~page_mask + 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    errno = saved_errno;
+    if (put != MAP_FAILED) return;
+    break;
+  }
+  // Not ours: the instruction is tried again, and now ends the process as it would have.
+  struct sigaction plain {};
+  plain.sa_handler = SIG_DFL;
+  ::sigaction(SIGBUS, &plain, nullptr);
+}
+
+}  // namespace
+
+Result<void> survive_missing_pages() {
+  page_mask = ~(static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE)) - 1);
+  struct sigaction action {};
+  action.sa_sigaction = put_zero_page;
+  action.sa_flags = SA_SIGINFO;
+  if (::sigaction(SIGBUS, &action, nullptr) != 0) return io_error("handle", "SIGBUS");
+  return {};
+}
+
 Result<LogSpace> LogSpace::reserve(std::uint64_t bytes) {
   void* base = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED)
@@ -203,6 +269,7 @@ Result<LogSpace> LogSpace::reserve(std::uint64_t bytes) {
   LogSpace space;
   space.base_ = static_cast<std::byte*>(base);
   space.size_ = bytes;
+  note_reservation(space.base_, bytes);
   return space;
 }
 LogSpace::LogSpace(LogSpace&& other) noexcept
@@ -213,7 +280,9 @@ LogSpace& LogSpace::operator=(LogSpace&& other) noexcept {
   return *this;
 }
 LogSpace::~LogSpace() {
-  if (base_ != nullptr) ::munmap(base_, size_);
+  if (base_ == nullptr) return;
+  forget_reservation(base_);
+  ::munmap(base_, size_);
 }
 Result<void> LogSpace::map(int fd, const std::string& path, Access access, std::uint64_t offset,
                            std::uint64_t size) {

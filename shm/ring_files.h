@@ -101,6 +101,12 @@ class LogSpace {
   std::uint64_t size_ = 0;
 };
 
+// For programs that only read logs, once, at start: from now on a page of a LogSpace that cannot be had (a hole for which
+// the filesystem has no room any more, a file cut short from outside) reads as zeros instead of ending the process by
+// SIGBUS. Such a page belongs to a slot that was freed, or to a ring that is being spoilt: whoever reads it finds bytes
+// that contradict themselves. Takes the process' SIGBUS handler; any other SIGBUS ends the process as ever.
+Result<void> survive_missing_pages();
+
 // Which epoch `current` names. kNotFound when there is none.
 Result<Epoch> current_epoch(const RingPath& path);
 // Makes `current` name this epoch, atomically.

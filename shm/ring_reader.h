@@ -6,8 +6,7 @@
 //                 └──── a new RingReader ┘◄───────────── superseded ◄─────────────────────┘
 //
 // docs/ring-format.md has the protocols (join, follow, evict, sleep) with their interleavings; the numbers in
-// the _impl.h refer to it. Everything read is checked: lengths, addresses, generations, and the checksum by
-// next().
+// the _impl.h refer to it. Everything read is checked: lengths, addresses, generations, checksums.
 //
 // Threads: one. Other processes write the memory underneath.
 // Ownership: owns mappings and descriptors; a Record's bytes are the reader's buffer, valid until the next
@@ -97,10 +96,18 @@ class BasicRingReader {
   // The active catalogue. A copy; may take a few attempts against a busy writer.
   Result<Catalogue> read_catalogue() const;
 
-  // Copies the record at `address` into `buffer`. Does not verify the checksum (next() did, when it was
-  // applied); checks form, bounds and the slot's generation.
+  // Copies the record at `address` into `buffer`: form, bounds, the slot's generation and the checksum are checked each
+  // time (docs/adr/0007). kTooSmall: only the header was read, and only its form and bounds were checked.
   CopyStatus copy_record(Address address, RecordHeader& header, std::span<std::byte> buffer) const;
-  // For RowIndex (its Rows): the key of the row record at `address`, compared and hashed in place.
+  // Whether the record there is what was written: for one whose header alone is read.
+  bool verify(Address address) const;
+  // The first address at which copy_record, verify, equals or hash have met bytes that contradict their checksum; 0:
+  // none. After a key was not found this decides whether that is so.
+  Address corrupt_address() const;
+  // Tells the writer where corruption was met (there, or where next() stands), so that it looks for itself.
+  Position report_corruption();
+  // For RowIndex (its Rows): the key of the row record at `address`, compared and hashed in place. A key that differs is
+  // verified before it is another's.
   bool equals(Address address, Bytes key) const;
   std::uint64_t hash(Address address) const;
   void prefetch_key(Address address) const;

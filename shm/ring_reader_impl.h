@@ -10,6 +10,7 @@
 #include "shm/boot.h"
 #include "shm/catalogue_file.h"
 #include "shm/log_view.h"
+#include "shm/log_walker.h"
 #include "shm/ring_reader.h"
 
 namespace ringside::shm {
@@ -249,6 +250,24 @@ bool BasicRingReader<Memory>::equals(Address address, Bytes key) const {
 template <class Memory>
 std::uint64_t BasicRingReader<Memory>::hash(Address address) const {
   return impl_->view.hash(address);
+}
+
+template <class Memory>
+bool BasicRingReader<Memory>::verify(Address address) const {
+  return impl_->view.verify(address);
+}
+
+template <class Memory>
+Address BasicRingReader<Memory>::corrupt_address() const {
+  return impl_->view.corrupt_address();
+}
+
+template <class Memory>
+Position BasicRingReader<Memory>::report_corruption() {
+  const Address found = impl_->view.corrupt_address();
+  const Position position = found == 0 ? impl_->walker.position() : impl_->view.position_of(found);
+  if (impl_->incarnation != 0) impl_->report(position);
+  return position;
 }
 
 template <class Memory>

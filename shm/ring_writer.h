@@ -80,6 +80,12 @@ struct ReaderStatus {
   bool asleep = false;
 };
 
+struct ScrubCounters {
+  std::uint64_t bytes = 0;    // of records verified
+  std::uint64_t rounds = 0;   // through everything
+  std::uint64_t reports = 0;  // readers' reports of corruption looked into
+};
+
 struct RingUsage {
   std::uint64_t used_bytes = 0;     // slots in use
   std::uint64_t live_bytes = 0;     // of them, records that are live
@@ -185,6 +191,8 @@ class BasicRingWriter {
   std::uint64_t hash(Address address) const;
   void prefetch_key(Address address) const;
   std::uint32_t record_length(Address address) const;
+  // Whether the record there is what was written; check_found() tells of one that is not.
+  bool verify(Address address) const;
   RecordType record_type(Address address) const;
 
   // The header's words on the source. State changes wake all readers.
@@ -198,6 +206,12 @@ class BasicRingWriter {
   // Evicts readers that hold too much without progress, and those that died. Returns how many. To be called
   // now and then (every 100 ms or so).
   std::size_t check_readers(std::uint64_t now_ns);
+  // Verifies a slice of what was published against what was stored, and what readers have reported (shm/scrubber.h).
+  // To be called now and then with as much as may be looked at in one go. kCorrupt: the epoch is to be replaced.
+  Result<void> scrub(std::uint64_t budget_bytes);
+  // kCorrupt when equals() or hash() met a record that is not what was written: what they said may be wrong.
+  Result<void> check_found() const;
+  const ScrubCounters& scrubbed() const;
   std::vector<ReaderStatus> readers() const;
   RingUsage usage() const;
 

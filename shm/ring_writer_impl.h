@@ -21,8 +21,10 @@
 #include "shm/epoch_files.h"
 #include "shm/header_words.h"
 #include "shm/log_view.h"
+#include "shm/log_walker.h"
 #include "shm/reader_watch.h"
 #include "shm/ring_writer.h"
+#include "shm/scrubber.h"
 #include "shm/segment_ledger.h"
 #include "shm/slot_space.h"
 #include "shm/slot_table.h"
@@ -83,6 +85,7 @@ struct BasicRingWriter<Memory>::Impl {
   // become.
   HeaderWords<Memory> words;
   SlotTable<Memory> slot_table;
+  Scrubber<Memory> scrubber;
   bool is_stopped = false;  // in order: nothing is appended any more
 
   std::uint64_t segment_bytes() const { return view.segment_bytes(); }
@@ -653,6 +656,11 @@ std::uint32_t BasicRingWriter<Memory>::record_length(Address address) const {
 }
 
 template <class Memory>
+bool BasicRingWriter<Memory>::verify(Address address) const {
+  return impl_->view.verify(address);
+}
+
+template <class Memory>
 RecordType BasicRingWriter<Memory>::record_type(Address address) const {
   const auto* words = reinterpret_cast<const std::uint64_t*>(impl_->view.at(address));
   return static_cast<RecordType>(Memory::load_acquire(words + 1) & 0xff);
@@ -733,6 +741,37 @@ std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
     if (::write(watch.wake.get(), &byte, 1) < 0 && errno != EAGAIN) continue;  // E2
   }
   return evicted;
+}
+
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::scrub(std::uint64_t budget_bytes) {
+  Impl& self = *impl_;
+  const typename Scrubber<Memory>::Ring ring{self.view, self.words, self.slot_table, self.catalogue,
+                                             self.committed};
+  for (ReaderWatch& watch : self.watches) {
+    const std::uint64_t reports = Memory::load_acquire(&watch.reader().reports);
+    if (reports == watch.reports) continue;
+    watch.reports = reports;
+    self.scrubber.want(ring, Memory::load_acquire(&watch.reader().reported_position));
+  }
+  RINGSIDE_TRY(self.scrubber.run(ring, budget_bytes));
+  return check_found();
+}
+
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::check_found() const {
+  const Address found = impl_->view.corrupt_address();
+  if (found == 0) return {};
+  return Error{
+      ErrorKind::kCorrupt,
+      fmt::format("the ring's record at position {} is not what was written there: the memory has changed "
+                  "of itself, or another program wrote to it",
+                  impl_->view.position_of(found).value())};
+}
+
+template <class Memory>
+const ScrubCounters& BasicRingWriter<Memory>::scrubbed() const {
+  return impl_->scrubber.counters();
 }
 
 template <class Memory>

@@ -19,13 +19,26 @@ TEST(Crc32c, MatchesTheVectorsOfRfc3720) {
 }
 
 TEST(Crc32c, HardwareAndTableAgreeAtEveryLengthAndContinue) {
-  std::string data(300, '\0');
+  std::string data(700, '\0');
   for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 37 + 11);
   for (std::size_t size = 0; size <= data.size(); ++size) {
     EXPECT_EQ(crc32c(data.data(), size), crc32c_portable(data.data(), size)) << size;
     const std::size_t half = size / 2;
     EXPECT_EQ(crc32c(data.data(), size), crc32c(data.data() + half, size - half, crc32c(data.data(), half)))
         << size;
+  }
+}
+
+// Several rounds of three stretches, and every place in a word to begin at.
+TEST(Crc32c, HardwareAndTableAgreeOnWhatIsLong) {
+  std::string data(20'000, '\0');
+  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * i * 31 + i / 251);
+  for (std::size_t size : {3071u, 3072u, 3073u, 3080u, 6143u, 6144u, 6200u, 9999u, 19'990u}) {
+    for (std::size_t from = 0; from < 9; ++from) {
+      EXPECT_EQ(crc32c(data.data() + from, size, 0x12345678),
+                crc32c_portable(data.data() + from, size, 0x12345678))
+          << size << " from " << from;
+    }
   }
 }
 

@@ -205,6 +205,7 @@ void read_everything(const Ring& ring, ByteReader input) {
         }
       }
     }
+    static_cast<void>(reader.verify(address));
     static_cast<void>(reader.equals(address, as_bytes("12345678")));
     static_cast<void>(reader.hash(address));
     reader.prefetch(address);
@@ -222,6 +223,7 @@ void read_everything(const Ring& ring, ByteReader input) {
   }
   while (!input.empty()) addresses.push_back(input.uint_le(std::min<std::size_t>(5, input.remaining())));
   for (const Address address : addresses) touch(address);
+  reader.set_reclaim_position(reader.report_corruption());
   static_cast<void>(reader.prepare_sleep());
   reader.awake();
 }

@@ -79,6 +79,8 @@ struct CaptureStatus {
   std::uint64_t snapshot_ns = 0;                    // and how long it took
   std::uint64_t readers_evicted = 0;
   std::uint64_t spilled_bytes = 0;
+  std::uint64_t corruptions = 0;  // found in the ring: each led to a new epoch
+  shm::ScrubCounters scrubbed;    // of the epoch in force
   shm::RingUsage ring;
   shm::CompactionCounters compaction;
   std::vector<shm::ReaderStatus> readers;

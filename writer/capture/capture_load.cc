@@ -83,6 +83,7 @@ Result<Capture::Next> Capture::reload() {
   Reloads wanted = applier_->take_reloads();
   Loaded loaded;
   const Result<void> done = load(*publisher_, wanted, applier_->newest(), loaded);
+  if (is_replacing()) return Next::kReconnect;  // the ring was found corrupt meanwhile
   if (!done) {
     const ErrorKind kind = done.error().kind;
     if (kind == ErrorKind::kIo || kind == ErrorKind::kCorrupt) drop_publisher();

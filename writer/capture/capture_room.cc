@@ -101,6 +101,7 @@ Result<Capture::Next> Capture::wait_for_room() {
   const std::uint64_t began = monotonic_ns();
   while (!stopping()) {
     const shm::RoomState room = publisher_->room_state();
+    if (is_replacing()) return Next::kReconnect;  // the ring was found corrupt meanwhile
     if (rebuild_if_configured(*publisher_)) return Next::kReconnect;
     if (!is_being_made(room) || monotonic_ns() - began >= kPatienceNs) note_full(room);
     if (room == shm::RoomState::kSoon) {

@@ -225,6 +225,14 @@ void ring_metrics(http::MetricsText& metrics, const CaptureStatus& status) {
   gauge(metrics, "ringside_writer_ring_position_bytes",
         "Where the log ends: bytes appended since the epoch began.", status.ring.committed.value());
   gauge(metrics, "ringside_writer_ring_readers", "Replicas that follow the ring.", status.readers.size());
+  counter(metrics, "ringside_writer_corruptions_total",
+          "Times that the ring in force was found not to be what was written; each led to a new epoch.",
+          status.corruptions);
+  counter(metrics, "ringside_writer_scrubbed_bytes_total",
+          "Bytes of the ring in force that were verified again in the background.", status.scrubbed.bytes);
+  counter(metrics, "ringside_writer_scrub_rounds_total", "Times that all of it was.", status.scrubbed.rounds);
+  counter(metrics, "ringside_writer_corruption_reports_total",
+          "Corruption that replicas reported; the writer looks for itself.", status.scrubbed.reports);
   counter(metrics, "ringside_writer_readers_evicted_total",
           "Readers cut off for holding the ring back without progress.", status.readers_evicted);
   metrics.gauge("ringside_writer_reader_position_bytes",
