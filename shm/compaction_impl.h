@@ -42,14 +42,20 @@ bool BasicPublisher<Memory>::Impl::count_event(const TableEvent& event, Address 
   return forget_event_if_done(event.name);
 }
 
-// The end of a name is told only as long as an earlier event of it is in the log.
+// The end of a name is told only as long as an earlier event of it is in the log. Its record is dead from then on, and
+// counted as such: the name may come back before the record goes.
 template <class Memory>
 bool BasicPublisher<Memory>::Impl::forget_event_if_done(std::string_view name) {
   const auto found = events.find(name);
-  if (found->second.action != TableAction::kDropped || found->second.dead > 0) return true;
-  const NamedEvent named = found->second;
-  events.erase(found);
-  return ring->count_dead(named.address, SegmentLedger::kEvents, named.bytes);
+  NamedEvent& named = found->second;
+  if (named.action != TableAction::kDropped || named.dead > 0) return true;
+  if (named.address == 0) {
+    events.erase(found);
+    return true;
+  }
+  const Address address = std::exchange(named.address, 0);
+  named.dead = 1;
+  return ring->count_dead(address, SegmentLedger::kEvents, named.bytes);
 }
 
 // What becomes of a victim's record: kCarried when it has to be appended again.
@@ -83,7 +89,7 @@ typename BasicPublisher<Memory>::Impl::Fate BasicPublisher<Memory>::Impl::judge(
       TableEvent event;
       if (!parse_table_event(header, record.bytes, event)) return Fate::kContradiction;
       const auto found = events.find(event.name);
-      if (found == events.end()) return Fate::kDead;  // a drop that nothing needed
+      if (found == events.end()) return Fate::kContradiction;
       if (found->second.address == record.address) return Fate::kCarried;
       if (found->second.dead == 0) return Fate::kContradiction;
       --found->second.dead;
@@ -111,11 +117,11 @@ bool BasicPublisher<Memory>::Impl::carry(const Record& record, RowIndex::Handle 
     if (!parse_table_event(header, record.bytes, event)) return false;
     NamedEvent& named = events.find(event.name)->second;
     named.address = address;
-    ring->count_live(address, SegmentLedger::kEvents, carried.size(), header.version);
+    ring->count_live(address, SegmentLedger::kEvents, carried.size(), header.version, true);
     return ring->count_dead(record.address, SegmentLedger::kEvents, carried.size());
   }
   rows.find(header.table_id)->second.index.set_address(handle, address);
-  ring->count_live(address, header.table_id, carried.size(), header.version);
+  ring->count_live(address, header.table_id, carried.size(), header.version, true);
   if (header.type == RecordType::kTombstone) ++compaction.tombstones_carried;
   return ring->count_dead(record.address, header.table_id, carried.size());
 }

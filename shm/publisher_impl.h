@@ -39,7 +39,7 @@ struct BasicPublisher<Memory>::Impl {
   };
   // What was last said of a name, and how many earlier events of it the log still holds.
   struct NamedEvent {
-    Address address = 0;
+    Address address = 0;  // 0: it was a drop, which is one of them by now
     std::uint64_t bytes = 0;
     std::uint32_t dead = 0;
     TableAction action = TableAction::kLive;
@@ -54,6 +54,8 @@ struct BasicPublisher<Memory>::Impl {
   LastCommit last;
   Catalogue catalogue;
   bool catalogue_changed = false;
+  bool is_recovering =
+      false;  // events of the past are met, and the catalogue has later incarnations of their names
   std::unordered_map<TableId, Rows> rows;
   std::map<std::string, TableId, std::less<>> live;
   std::map<std::string, std::string, std::less<>> quarantined;
@@ -84,6 +86,9 @@ struct BasicPublisher<Memory>::Impl {
   void forget_unfinished_loads();
   void end_incarnation(TableId id);
   void apply_event(const RecordHeader& header, const TableEvent& event);
+  // What an event of this name does to those of its incarnations that are in the catalogue under it.
+  void forget_quarantined(std::string_view name);
+  void mark_quarantined(std::string_view name, std::string_view reason);
   Result<void> publish_catalogue();
   Result<void> add_row(const Table& table, RowBuilder& row, std::uint8_t expectation);
   Result<void> add_event(TableAction action, TableId id, std::string_view name, std::string_view reason);
@@ -191,7 +196,14 @@ Result<void> BasicPublisher<Memory>::Impl::recover() {
     next_table = std::max(next_table, table.id.value() + 1);
     next_shape = std::max(next_shape, table.shape.id.value() + 1);
   }
+  is_recovering = true;
   RINGSIDE_TRY(ring->recover([this](const Record& record) { return recover_record(record); }));
+  is_recovering = false;
+  // What was last said of a name is said of the incarnations that the catalogue has now; what was said before is not.
+  for (const auto& [name, event] : events) {
+    if (event.action == TableAction::kDropped) forget_quarantined(name);
+    if (event.action == TableAction::kQuarantined) mark_quarantined(name, quarantined.find(name)->second);
+  }
   if (last.version.value() == 0) return Error{ErrorKind::kCorrupt, "the ring holds no transaction"};
   forget_unfinished_loads();
   return {};
@@ -291,9 +303,7 @@ void BasicPublisher<Memory>::Impl::apply_event(const RecordHeader& header, const
         live.erase(serving);
       }
       quarantined.erase(std::string(event.name));
-      catalogue_changed |= std::erase_if(catalogue.tables, [&](const Table& table) {
-                             return table.name == event.name && table.state == TableState::kQuarantined;
-                           }) > 0;
+      if (!is_recovering) forget_quarantined(event.name);
       return;
     case TableAction::kQuarantined:
       if (serving != live.end()) {
@@ -301,14 +311,26 @@ void BasicPublisher<Memory>::Impl::apply_event(const RecordHeader& header, const
         live.erase(serving);
       }
       quarantined.insert_or_assign(std::string(event.name), std::string(event.reason));
-      for (Table& table : catalogue.tables) {
-        // A load that is to take its place is not what is refused: readers that join now still need its rows.
-        if (table.name != event.name || table.state == TableState::kLoading) continue;
-        table.state = TableState::kQuarantined;
-        table.reason = event.reason;
-        catalogue_changed = true;
-      }
+      if (!is_recovering) mark_quarantined(event.name, event.reason);
       return;
+  }
+}
+
+template <class Memory>
+void BasicPublisher<Memory>::Impl::forget_quarantined(std::string_view name) {
+  catalogue_changed |= std::erase_if(catalogue.tables, [&](const Table& table) {
+                         return table.name == name && table.state == TableState::kQuarantined;
+                       }) > 0;
+}
+
+template <class Memory>
+void BasicPublisher<Memory>::Impl::mark_quarantined(std::string_view name, std::string_view reason) {
+  for (Table& table : catalogue.tables) {
+    // A load that is to take its place is not what is refused: readers that join now still need its rows.
+    if (table.name != name || table.state == TableState::kLoading) continue;
+    table.state = TableState::kQuarantined;
+    table.reason = reason;
+    catalogue_changed = true;
   }
 }
 

@@ -188,7 +188,7 @@ bool BasicPublisher<Memory>::Impl::count_row(Rows& table, const RecordHeader& he
   } else {
     table.index.insert(hash, address, *ring);
   }
-  ring->count_live(address, header.table_id, bytes, header.version);
+  ring->count_live(address, header.table_id, bytes, header.version, header.type == RecordType::kRelocation);
   if (is_tombstone) return true;
   ++table.count;
   table.bytes += bytes;

@@ -119,6 +119,13 @@ Result<void> allocate(int fd, const std::string& path, std::uint64_t offset, std
                   size, path, std::strerror(code))};
 }
 
+Result<bool> is_allocated(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return io_error("look at", path);
+  constexpr std::uint64_t kBlock = 512;
+  return static_cast<std::uint64_t>(status.st_blocks) * kBlock >= static_cast<std::uint64_t>(status.st_size);
+}
+
 bool give_back(int fd, std::uint64_t size) {
   return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) == 0;
 }

@@ -48,6 +48,8 @@ Result<void> allocate(int fd, const std::string& path, std::uint64_t offset, std
 // Gives the memory of [0, size) back to the filesystem; the file keeps its size and its mappings. False: it has no way
 // to do that.
 bool give_back(int fd, std::uint64_t size);
+// All of the file's memory is there.
+Result<bool> is_allocated(const std::string& path);
 
 // Writes back what the file and its mappings hold, and does not return before it is there.
 Result<void> sync_file(int fd, const std::string& path);

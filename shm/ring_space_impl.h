@@ -109,6 +109,9 @@ Result<void> BasicRingWriter<Memory>::Impl::check_limit(std::uint64_t slots, std
   if (use == RoomFor::kCompaction) {
     const bool is_beyond = used_slots * segment_bytes() > options.max_bytes;
     if (after <= options.max_bytes + (is_beyond ? options.reserve_bytes : 0)) return {};
+    // A lowered limit, or the way back from beyond it: without room for its own step it would never come below.
+    const bool is_stuck = (used_slots - pending_slots + slots) * segment_bytes() > options.max_bytes;
+    if (is_stuck && pending_slots <= kCompactionSlots) return {};
   } else if (after <= limit_for(is_large)) {
     return {};
   }
@@ -177,24 +180,32 @@ Result<void> BasicRingWriter<Memory>::Impl::take_jumbos(const std::vector<std::u
 }
 
 template <class Memory>
+Result<void> BasicRingWriter<Memory>::Impl::find_memory(const Slots& slots) {
+  RINGSIDE_TRY(take_jumbos(slots.runs));
+  while (space.ready() < slots.singles) {
+    if (const std::optional<std::size_t> chunk = space.given_back()) {
+      RINGSIDE_TRY(allocate_chunk(*chunk));
+    } else {
+      RINGSIDE_TRY(add_chunk(options.chunk_bytes / segment_bytes()));
+    }
+  }
+  return {};
+}
+
+template <class Memory>
 Result<void> BasicRingWriter<Memory>::make_room(const RoomNeeded& needed, RoomFor use) {
   Impl& self = *impl_;
   RINGSIDE_ASSERT(needed.largest <= self.capacity());
   const typename Impl::Slots slots = self.slots_for(needed);
-  const Result<void> fits = self.check_limit(slots.all, slots.all * self.segment_bytes(), use);
-  self.waits_for_readers = !fits && !self.pending.empty();
-  self.lacks_memory = fits.has_value();  // until it is there
-  if (!fits) return fits;
-  RINGSIDE_TRY(self.take_jumbos(slots.runs));
-  while (self.space.ready() < slots.singles) {
-    if (const std::optional<std::size_t> chunk = self.space.given_back()) {
-      RINGSIDE_TRY(self.allocate_chunk(*chunk));
-    } else {
-      RINGSIDE_TRY(self.add_chunk(self.options.chunk_bytes / self.segment_bytes()));
-    }
+  Result<void> made = self.check_limit(slots.all, slots.all * self.segment_bytes(), use);
+  const bool fits = made.has_value();
+  if (fits) made = self.find_memory(slots);
+  self.lacks_memory = fits && !made;
+  // That compaction finds room for its own records does not end a transaction's wait.
+  if (use == RoomFor::kTransaction) {
+    self.waits_for_readers = !made && !self.pending.empty();
   }
-  self.lacks_memory = false;
-  return {};
+  return made;
 }
 
 template <class Memory>
@@ -240,9 +251,9 @@ void BasicRingWriter<Memory>::set_overdraft(unsigned eighths) {
 // ---------------------------------------------------------------------- what is live
 
 template <class Memory>
-void BasicRingWriter<Memory>::count_live(Address address, TableId table, std::uint64_t bytes,
-                                         Version version) {
-  impl_->ledger.add(impl_->slot_of(address), table, bytes, version);
+void BasicRingWriter<Memory>::count_live(Address address, TableId table, std::uint64_t bytes, Version version,
+                                         bool is_carried) {
+  impl_->ledger.add(impl_->slot_of(address), table, bytes, version, is_carried);
 }
 template <class Memory>
 bool BasicRingWriter<Memory>::count_dead(Address address, TableId table, std::uint64_t bytes) {

@@ -157,7 +157,8 @@ class BasicRingWriter {
   const ExecutedGtids& executed() const;
 
   // What is live (shm/segment_ledger.h). count_dead: false when no such record was counted: the ring's bytes have changed.
-  void count_live(Address address, TableId table, std::uint64_t bytes, Version version);
+  void count_live(Address address, TableId table, std::uint64_t bytes, Version version,
+                  bool is_carried = false);
   [[nodiscard]] bool count_dead(Address address, TableId table, std::uint64_t bytes);
   void forget_table(TableId table);
 

@@ -105,6 +105,7 @@ struct BasicRingWriter<Memory>::Impl {
   Result<void> open_watches();
   Result<void> adopt_chunks();
   Result<void> adopt_slots();
+  Result<void> find_holes();
   Result<void> add_chunk(std::uint64_t slots);
   Result<void> allocate_chunk(std::size_t chunk);
   std::uint64_t limit_for(bool is_large) const;
@@ -116,6 +117,7 @@ struct BasicRingWriter<Memory>::Impl {
   };
   Slots slots_for(const RoomNeeded& needed) const;
   Result<void> take_jumbos(const std::vector<std::uint32_t>& runs);
+  Result<void> find_memory(const Slots& slots);
   std::uint64_t lowest_reclaim_position() const;
   bool holds_room(const ReaderWatch& watch) const;
   std::uint64_t enough_slots() const;
@@ -341,15 +343,30 @@ Result<void> BasicRingWriter<Memory>::Impl::adopt_slots() {
     ledger.open(s, slot.run);
     used_slots += slot.run;
   }
+  RINGSIDE_TRY(find_holes());
   // The writer before may have died between F1 and F2: a joiner that saw such a slot in use may still be reading it.
   for (const std::uint64_t s : freed) {
-    if (!space.is_free(s)) continue;  // inside a run
+    if (!space.is_free(s)) continue;                              // inside a run
+    if (!space.chunks()[space.chunk_of(s)].has_memory) continue;  // given back: nobody needed it any more
     space.take(s, 1);
     used_slots += 1;
     pending.push_back({s, 1, committed, true});
     pending_slots += 1;
   }
   words.set(&RingHeader::used_bytes, used_slots * segment_bytes());
+  return {};
+}
+
+// A chunk without a segment may have been given back before: its pages have to be asked for, or a full filesystem would
+// kill us at the first store.
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::Impl::find_holes() {
+  for (std::size_t i = 0; i < space.chunks().size(); ++i) {
+    const SlotSpace::Chunk& chunk = space.chunks()[i];
+    if (chunk.taken > 0) continue;
+    RINGSIDE_ASSIGN(const bool is_whole, is_allocated(chunk_path(view.directory(), chunk.first)));
+    if (!is_whole) space.set_memory(i, false);
+  }
   return {};
 }
 

@@ -24,12 +24,14 @@ void SegmentLedger::close(std::uint64_t slot) {
   segment.tables.shrink_to_fit();
 }
 
-void SegmentLedger::add(std::uint64_t slot, TableId table, std::uint64_t bytes, Version version) {
+void SegmentLedger::add(std::uint64_t slot, TableId table, std::uint64_t bytes, Version version,
+                        bool is_carried) {
   Slot& segment = slots_[first_of(slot)];
   RINGSIDE_ASSERT(segment.run > 0);
   segment.live += bytes;
   live_bytes_ += bytes;
   segment.appended += static_cast<double>(bytes);
+  if (is_carried) segment.carried += static_cast<double>(bytes);
   segment.versions += static_cast<double>(version.value()) * static_cast<double>(bytes);
   auto share = std::find_if(segment.tables.begin(), segment.tables.end(),
                             [&](const Share& each) { return each.table == table; });
@@ -90,7 +92,7 @@ std::optional<SegmentLedger::Victim> SegmentLedger::pick_victim(std::span<const 
     if (!is_movable(s, pinned)) continue;
     const Slot& segment = slots_[s];
     const double live = live_share(s);
-    if (live > most_live) continue;
+    if (live > most_live || is_packed(segment)) continue;
     const double mean = segment.appended > 0 ? segment.versions / segment.appended : 0;
     const double age = std::max(static_cast<double>(newest.value()) - mean, 0.0) + 1;
     const double benefit = segment.live == 0 ? 1e300 : (1 - live) * std::sqrt(age) / live;

@@ -43,7 +43,8 @@ class SegmentLedger {
   void close(std::uint64_t slot);
 
   // A record in the segment that has this slot (any slot of its run).
-  void add(std::uint64_t slot, TableId table, std::uint64_t bytes, Version version);
+  // `is_carried`: by compaction.
+  void add(std::uint64_t slot, TableId table, std::uint64_t bytes, Version version, bool is_carried = false);
   // False when there was no such record: the bytes underneath have changed.
   [[nodiscard]] bool remove(std::uint64_t slot, TableId table, std::uint64_t bytes);
   // Nothing of this incarnation is live any more.
@@ -54,7 +55,7 @@ class SegmentLedger {
   std::uint64_t live_bytes(std::uint64_t slot) const { return slots_[first_of(slot)].live; }
 
   // The best segment to compact but for those that contain one of these slots; nothing when none has a live share of at
-  // most `most_live`, or can be moved at all (one that a live jumbo record lies in cannot).
+  // most `most_live`, has anything to gain, or can be moved at all (one that a live jumbo record lies in cannot).
   std::optional<Victim> pick_victim(std::span<const std::uint64_t> pinned, Version newest,
                                     double most_live) const;
   // Any segment that begins in these slots and may be moved; its live share may be anything.
@@ -74,12 +75,19 @@ class SegmentLedger {
     std::uint64_t live = 0;
     double appended = 0;  // bytes ever added, and their versions times bytes
     double versions = 0;
+    double carried = 0;  // of the bytes appended
     std::vector<Share> tables;
   };
   std::uint64_t first_of(std::uint64_t slot) const { return slots_[slot].first; }
   // A segment begins here, holds no live jumbo record, and none of the pinned slots.
   bool is_movable(std::uint64_t slot, std::span<const std::uint64_t> pinned) const;
   double live_share(std::uint64_t slot) const;
+  // What compaction has packed and is still live is not packed any better by doing it again.
+  static bool is_packed(const Slot& segment) {
+    constexpr double kAllButAFew = 31.0 / 32;
+    return segment.carried * 2 >= segment.appended &&
+           static_cast<double>(segment.live) >= kAllButAFew * segment.appended && segment.live > 0;
+  }
   bool is_jumbo(std::uint64_t bytes) const { return bytes + 128 > segment_bytes_; }
 
   std::uint64_t segment_bytes_;

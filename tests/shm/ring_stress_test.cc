@@ -5,49 +5,21 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <charconv>
 #include <cstdint>
 #include <random>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <unordered_map>
 #include <vector>
 
-#include "base/crc32c.h"
 #include "shm/row_index.h"
-#include "tests/shm/ring_fixture.h"
+#include "tests/shm/proven_rows.h"
 
 namespace ringside::shm {
 namespace {
 
 constexpr std::uint64_t kKeys = 500;
 constexpr std::uint64_t kLastVersion = 2000;
-
-std::uint32_t proof_of(std::uint64_t key, std::uint64_t generation) {
-  const std::uint64_t both[2] = {key, generation};
-  return crc32c(both, sizeof both);
-}
-
-// "key:generation:proof:fill", of a length that depends on the generation.
-std::string proven_row(std::uint64_t key, std::uint64_t generation) {
-  return json_text(std::to_string(key) + ':' + std::to_string(generation) + ':' +
-                   std::to_string(proof_of(key, generation)) + ':' +
-                   std::string(generation * 37 % 900, static_cast<char>('a' + generation % 26)));
-}
-
-// The generation of a row that proves itself to be of this key; 0 when it does not.
-std::uint64_t generation_of(std::uint64_t key, std::string_view json) {
-  std::string_view rest = json.substr(std::min<std::size_t>(json.size(), 1));
-  std::uint64_t numbers[3] = {};
-  for (std::uint64_t& number : numbers) {
-    const char* const end = rest.data() + rest.size();
-    const auto [at, error] = std::from_chars(rest.data(), end, number);
-    if (error != std::errc() || at == end || *at != ':') return 0;
-    rest.remove_prefix(static_cast<std::size_t>(at - rest.data()) + 1);
-  }
-  return numbers[0] == key && json == proven_row(key, numbers[1]) ? numbers[1] : 0;
-}
 
 class StressReader {
  public:
