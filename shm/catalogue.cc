@@ -242,6 +242,8 @@ std::string catalogue_to_json(const Catalogue& catalogue) {
   std::string out = "{";
   append_member(out, "format", 1);
   append_member(out, "generation", catalogue.generation);
+  append_member(out, "next_table", catalogue.next_table);
+  append_member(out, "next_shape", catalogue.next_shape);
   append_member(out, "history", catalogue.history);
   append_member(out, "database", catalogue.database);
   out += ",\"tables\":[";
@@ -265,6 +267,8 @@ Result<Catalogue> parse_catalogue(std::string_view json) {
   if (fields.number("format", 1) != 1) return malformed("the whole", "format");
   Catalogue catalogue;
   catalogue.generation = fields.number("generation", ~std::uint64_t{0});
+  catalogue.next_table = static_cast<std::uint32_t>(fields.number("next_table", ~std::uint32_t{0}));
+  catalogue.next_shape = static_cast<std::uint32_t>(fields.number("next_shape", ~std::uint32_t{0}));
   catalogue.history = fields.text("history");
   catalogue.database = fields.text("database");
   std::unordered_set<TableId> ids;

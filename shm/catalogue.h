@@ -10,7 +10,7 @@
 // since, and its records are passed over.
 //
 // The text is JSON (simdjson reads it), because it is read seldom, is worth reading by people, and is outside
-// input to a reader: {"format":1,"generation":7,"history":"…","database":"shop","tables":[…]}.
+// input to a reader: {"format":1,"generation":7,"next_table":9,"next_shape":9,"history":"…","database":"shop","tables":[…]}.
 //
 // Threads: values and pure functions; CatalogueFile: one writer thread, any number of reading processes.
 // Errors: kCorrupt for bytes that contradict themselves, kLimit beyond a half's size, kIo.
@@ -33,6 +33,9 @@ struct Catalogue {
   std::uint64_t generation = 0;
   std::string history;   // identifies the source's history, the same on every host; part of every ETag
   std::string database;  // the source's database
+  // Ids from these on have never been given, also when nothing else in the ring remembers those below any more.
+  std::uint32_t next_table = 1;
+  std::uint32_t next_shape = 1;
   std::vector<Table> tables;
 
   const Table* find(TableId id) const;

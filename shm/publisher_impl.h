@@ -192,6 +192,8 @@ Result<void> BasicPublisher<Memory>::Impl::recover() {
   if (ring->catalogue_generation() != 0) {
     RINGSIDE_ASSIGN(catalogue, ring->read_catalogue());
   }
+  next_table = std::max(next_table, catalogue.next_table);
+  next_shape = std::max(next_shape, catalogue.next_shape);
   for (const Table& table : catalogue.tables) {
     next_table = std::max(next_table, table.id.value() + 1);
     next_shape = std::max(next_shape, table.shape.id.value() + 1);
@@ -341,6 +343,8 @@ Result<void> BasicPublisher<Memory>::Impl::publish_catalogue() {
   if (!catalogue_changed) return {};
   Catalogue next = catalogue;
   next.generation = ring->catalogue_generation() + 1;
+  next.next_table = next_table;
+  next.next_shape = next_shape;
   RINGSIDE_TRY(ring->publish_catalogue(next));
   catalogue.generation = next.generation;
   catalogue_changed = false;

@@ -287,5 +287,28 @@ TEST(Publisher, RefusesGtidsThatDoNotGoTogether) {
   ASSERT_TRUE(mysql.commit(2));
 }
 
+TEST(Publisher, IdsAreNotGivenAgainWhenNothingElseRemembersThem) {
+  const RingDirectory directory;
+  PublisherOptions options = directory.options();
+  options.ring.max_bytes = 1024 * 1024;
+  TestWriter writer(options);
+  ASSERT_TRUE(writer.start());
+  std::uint64_t version = 1;
+  const TableId gone = writer->new_table(items_table("gone"));
+  ASSERT_TRUE(writer->switch_to(gone));
+  ASSERT_TRUE(writer.commit(++version));
+  ASSERT_TRUE(writer->drop("gone"));
+  ASSERT_TRUE(writer.commit(++version));
+  for (std::uint64_t id = 0; id < 100; ++id) ASSERT_TRUE(writer.insert(id, filler(900)));
+  ASSERT_TRUE(writer.commit(++version));
+  for (std::uint64_t i = 0; i < 5000; ++i) {  // until none of its records is left
+    ASSERT_TRUE(writer.update(i % 100, filler(900)));
+    ASSERT_TRUE(writer.commit(++version));
+  }
+  ASSERT_TRUE(writer.open());
+  ASSERT_FALSE(writer->is_fresh()) << writer->why_fresh();
+  EXPECT_GT(writer->new_table(items_table("next")), gone);
+}
+
 }  // namespace
 }  // namespace ringside::shm
