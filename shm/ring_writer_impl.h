@@ -430,15 +430,6 @@ Result<void> BasicRingWriter<Memory>::Impl::recover_gtids(const Record& record) 
 }
 
 template <class Memory>
-Result<void> BasicRingWriter<Memory>::stop_in_order() {
-  Impl& self = *impl_;
-  self.is_stopped = true;
-  RINGSIDE_TRY(sync_epoch(self.path, self.view.directory()));
-  self.words.set(&RingHeader::clean_stop, 1);
-  return sync_file(self.header_fd.get(), header_path(self.view.directory()));
-}
-
-template <class Memory>
 Result<void> BasicRingWriter<Memory>::activate(BasicRingWriter* previous) {
   Impl& self = *impl_;
   const Epoch epoch = self.view.epoch();
@@ -744,37 +735,6 @@ std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
 }
 
 template <class Memory>
-Result<void> BasicRingWriter<Memory>::scrub(std::uint64_t budget_bytes) {
-  Impl& self = *impl_;
-  const typename Scrubber<Memory>::Ring ring{self.view, self.words, self.slot_table, self.catalogue,
-                                             self.committed};
-  for (ReaderWatch& watch : self.watches) {
-    const std::uint64_t reports = Memory::load_acquire(&watch.reader().reports);
-    if (reports == watch.reports) continue;
-    watch.reports = reports;
-    self.scrubber.want(ring, Memory::load_acquire(&watch.reader().reported_position));
-  }
-  RINGSIDE_TRY(self.scrubber.run(ring, budget_bytes));
-  return check_found();
-}
-
-template <class Memory>
-Result<void> BasicRingWriter<Memory>::check_found() const {
-  const Address found = impl_->view.corrupt_address();
-  if (found == 0) return {};
-  return Error{
-      ErrorKind::kCorrupt,
-      fmt::format("the ring's record at position {} is not what was written there: the memory has changed "
-                  "of itself, or another program wrote to it",
-                  impl_->view.position_of(found).value())};
-}
-
-template <class Memory>
-const ScrubCounters& BasicRingWriter<Memory>::scrubbed() const {
-  return impl_->scrubber.counters();
-}
-
-template <class Memory>
 std::vector<ReaderStatus> BasicRingWriter<Memory>::readers() const {
   std::vector<ReaderStatus> all;
   for (std::size_t i = 0; i < kMaxReaders; ++i) {
@@ -809,4 +769,5 @@ RingUsage BasicRingWriter<Memory>::usage() const {
 
 }  // namespace ringside::shm
 
+#include "shm/ring_scrub_impl.h"
 #include "shm/ring_space_impl.h"
