@@ -62,11 +62,21 @@ class LogView {
     return reinterpret_cast<SlotEntry*>(static_cast<std::byte*>(header_.data()) + kHeaderBytes)[slot];
   }
   std::byte* at(Address address) const { return space_.base() + address * 8; }
+  // Asks for the first lines of so many bytes of log.
+  void prefetch(Address address, std::uint64_t bytes) const {
+    constexpr std::uint64_t kLine = 64;
+    constexpr std::uint64_t kAtMost = 8 * kLine;
+    for (std::uint64_t i = 0; i < std::min(bytes, kAtMost); i += kLine) __builtin_prefetch(at(address) + i);
+  }
 
   // The table's word on a slot. One that is just being taken or freed counts as free (J3).
   SlotState read_slot(std::uint64_t slot, SlotInfo& info) const;
   // Maps the chunk that begins with this slot; how many slots it has.
   Result<std::uint64_t> map_chunk(std::uint64_t first_slot);
+  // For the writer, of a chunk just mapped: what it appends is not to stop at every page for a fault.
+  void populate(std::uint64_t first_slot, std::uint64_t slots) {
+    space_.populate(first_slot << segment_shift_, slots << segment_shift_);
+  }
   // Makes the slot readable through this view and remembers its generation.
   Result<void> know(const SlotInfo& slot);
 
@@ -330,6 +340,9 @@ WalkStatus LogWalker<Memory>::next(LogView<Memory>& view, Record& record) {
     if (position_ >= limit_) {
       limit_ = view.load(view.header().committed_position);
       if (position_ >= limit_) return WalkStatus::kCaughtUp;
+      // A follower that has just learnt of a transaction: its lines come from the writer's cache together, instead of
+      // each when the record before it says where it begins.
+      view.prefetch(address_, limit_ - position_);
     }
     if (buffer_.size() < 4096) buffer_.resize(4096);
     CopyStatus status = view.copy_record(address_, record.header, buffer_);
