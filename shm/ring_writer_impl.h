@@ -42,6 +42,8 @@ struct BasicRingWriter<Memory>::Impl {
   CatalogueFile<Memory> catalogue;
   UniqueFd header_fd;  // holds the epoch's lock
   std::array<ReaderWatch, kMaxReaders> watches;
+  std::size_t watched =
+      0;  // slots that publishing looks at, from the first on: up to the last one met in use
 
   std::vector<std::uint64_t> free_slots;  // singles, lowest last
   std::vector<std::pair<std::uint64_t, std::uint32_t>>
@@ -79,7 +81,9 @@ struct BasicRingWriter<Memory>::Impl {
   void next_segment(std::uint32_t run);
   Address place(RecordHeader header, std::span<std::byte> record);
   void place_payload(RecordHeader header, std::string_view payload);
-  void wake_readers(bool all);
+  void wake_sleepers();
+  void wake_everybody();
+  void wake(ReaderWatch& watch, std::uint64_t sleep_word);
   std::uint64_t chunk_of(std::uint64_t slot) const;
 
   static constexpr std::size_t kSegmentEndPayload = 16;
@@ -105,6 +109,7 @@ Result<std::unique_ptr<typename BasicRingWriter<Memory>::Impl>> BasicRingWriter<
                                           std::move(catalogue),
                                           std::move(header_fd),
                                           {},
+                                          0,
                                           {},
                                           {},
                                           0,
@@ -282,7 +287,7 @@ Result<void> BasicRingWriter<Memory>::recover(const std::function<Result<void>(c
   if (self.position() != self.committed) {
     return Error{ErrorKind::kCorrupt, "the ring's committed position lies inside a record"};
   }
-  self.wake_readers(true);  // those that the writer before us did not come to wake
+  self.wake_everybody();  // those that the writer before us did not come to wake
   return {};
 }
 
@@ -318,7 +323,7 @@ Result<void> BasicRingWriter<Memory>::activate(BasicRingWriter* previous) {
   RINGSIDE_TRY(set_current_epoch(self.path, Epoch(number)));                    // N4
   if (previous != nullptr) {                                                    // N5
     Memory::store_seq_cst(&previous->impl_->header().superseded_by, number);
-    previous->impl_->wake_readers(true);
+    previous->impl_->wake_everybody();
   }
   return retire_other_epochs<Memory>(self.path, Epoch(number), Epoch(number));
 }
@@ -361,6 +366,7 @@ Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t slots) {
     ::unlink(file.c_str());
     return allocated;
   }
+  view.populate(first, slots);
   // New entries are zero, in a table that nobody has spoilt.
   for (std::uint64_t s = first; s < first + slots; ++s) {
     if (Memory::load_acquire(&view.slot_entry(s).generation) % 2 == 1) free_slot(s);
@@ -464,7 +470,7 @@ Result<void> BasicRingWriter<Memory>::make_room(const RoomNeeded& needed) {
 
 template <class Memory>
 std::uint64_t BasicRingWriter<Memory>::Impl::checkpoint_bytes() const {
-  return record_bytes(checkpoint_payload(Checkpoint{Position(), 0, executed.text()}).size());
+  return record_bytes(checkpoint_payload_bytes(executed.text().size()));
 }
 
 // Copies a record whose room is known to be there to the tail.
@@ -550,21 +556,42 @@ void BasicRingWriter<Memory>::publish(Version version, std::string_view gtid,
   RINGSIDE_ASSERT(self.executed.add(executed_with) && self.executed.add(gtid));
   self.committed = self.position();
   Memory::store_seq_cst(&self.header().committed_position, self.committed);  // P3
-  self.wake_readers(false);                                                  // P4
+  self.wake_sleepers();                                                      // P4
+}
+
+// P4. A look at each of the 64 reader files would cost more than all the rest of a small transaction. Joiners take the
+// first slot that is free, so the slots met in use and the one behind them are all there is, but for a joiner that took its
+// slot while one below was locked and not yet in use: check_readers meets that one and wakes it once.
+template <class Memory>
+void BasicRingWriter<Memory>::Impl::wake_sleepers() {
+  while (watched < kMaxReaders &&
+         Memory::load_seq_cst(&watches[watched].reader().incarnation) != 0) {  // pairs with J2
+    ++watched;
+  }
+  for (std::size_t i = 0; i < watched; ++i) {
+    ReaderWatch& watch = watches[i];
+    const std::uint64_t sleep = Memory::load_seq_cst(&watch.reader().sleep_word);  // pairs with S1
+    if (sleep % 2 == 1 && sleep != watch.woken_for) wake(watch, sleep);
+  }
 }
 
 template <class Memory>
-void BasicRingWriter<Memory>::Impl::wake_readers(bool all) {
-  for (ReaderWatch& watch : watches) {
-    const std::uint64_t sleep = Memory::load_seq_cst(&watch.reader().sleep_word);  // P4, pairs with S1
-    if (!all && (sleep % 2 == 0 || sleep == watch.woken_for)) continue;
-    // A byte for nobody would wake whoever joins here next.
-    if (Memory::load_seq_cst(&watch.reader().incarnation) == 0) continue;
-    watch.woken_for = sleep;
-    const char byte = 1;
-    // A full FIFO is as good as a byte written; nobody at the other end is no concern of ours.
-    if (::write(watch.wake.get(), &byte, 1) < 0 && errno != EAGAIN) continue;
+void BasicRingWriter<Memory>::Impl::wake_everybody() {
+  for (std::size_t i = 0; i < kMaxReaders; ++i) {
+    ReaderWatch& watch = watches[i];
+    if (Memory::load_seq_cst(&watch.reader().incarnation) != 0) watched = std::max(watched, i + 1);
+    wake(watch, Memory::load_seq_cst(&watch.reader().sleep_word));
   }
+}
+
+template <class Memory>
+void BasicRingWriter<Memory>::Impl::wake(ReaderWatch& watch, std::uint64_t sleep_word) {
+  // A byte for nobody would wake whoever joins here next.
+  if (Memory::load_seq_cst(&watch.reader().incarnation) == 0) return;
+  watch.woken_for = sleep_word;
+  const char byte = 1;
+  // A full FIFO is as good as a byte written; nobody at the other end is no concern of ours.
+  if (::write(watch.wake.get(), &byte, 1) < 0 && errno != EAGAIN) return;
 }
 
 // ---------------------------------------------------------------------- all the rest
@@ -624,7 +651,7 @@ void BasicRingWriter<Memory>::set_capture_state(CaptureState state) {
   const auto value = static_cast<std::uint64_t>(state);
   if (Memory::load_acquire(&impl_->header().capture_state) == value) return;
   Memory::store_release(&impl_->header().capture_state, value);
-  impl_->wake_readers(true);
+  impl_->wake_everybody();
 }
 template <class Memory>
 void BasicRingWriter<Memory>::set_source(Version newest, std::uint64_t source_time_us,
@@ -660,9 +687,14 @@ template <class Memory>
 std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
   Impl& self = *impl_;
   std::size_t evicted = 0;
+  std::size_t in_use = 0;  // up to the last slot in use
   for (std::size_t i = 0; i < kMaxReaders; ++i) {
     ReaderWatch& watch = self.watches[i];
     const std::uint64_t incarnation = Memory::load_seq_cst(&watch.reader().incarnation);  // F2
+    if (incarnation != 0) in_use = i + 1;
+    // Nothing published so far has looked at it: it may have gone to sleep before.
+    if (incarnation != 0 && i >= self.watched)
+      self.wake(watch, Memory::load_seq_cst(&watch.reader().sleep_word));
     std::uint64_t& mark = self.header().evicted[i];
     if (incarnation == 0 || incarnation == Memory::load_acquire(&mark)) continue;
     const std::uint64_t progress = Memory::load_acquire(&watch.reader().progress);
@@ -683,6 +715,7 @@ std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
     const char byte = 1;
     if (::write(watch.wake.get(), &byte, 1) < 0 && errno != EAGAIN) continue;  // E2
   }
+  self.watched = in_use;
   return evicted;
 }
 
