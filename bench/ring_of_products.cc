@@ -112,9 +112,10 @@ RingOfProducts::~RingOfProducts() {
 }
 
 void RingOfProducts::update(std::uint64_t id) {
-  ++version_;
-  build_product(row_, id, version_);
-  or_die(publisher_->update(table(), row_.key(), row_));
+  update_some(1, [id] { return id; });
+}
+
+void RingOfProducts::commit() {
   const std::string gtid = fmt::format("0-1-{}", version_);
   or_die(publisher_->commit(Version(version_), shm::Commit{0, version_, 0, gtid}));
 }

@@ -48,6 +48,25 @@ class RingOfProducts {
   shm::Publisher& publisher() { return *publisher_; }
   // The next edition of one product as a transaction of its own.
   void update(std::uint64_t id);
+  // One transaction of so many rows whose ids next() gives: the next edition of products that are there, or new ones.
+  template <class Next>
+  void update_some(std::uint64_t rows, Next&& next) {
+    ++version_;
+    for (std::uint64_t i = 0; i < rows; ++i) {
+      build_product(row_, next(), version_);
+      or_die(publisher_->update(table(), row_.key(), row_));
+    }
+    commit();
+  }
+  template <class Next>
+  void insert_some(std::uint64_t rows, Next&& next) {
+    ++version_;
+    for (std::uint64_t i = 0; i < rows; ++i) {
+      build_product(row_, next(), version_);
+      or_die(publisher_->insert(table(), row_));
+    }
+    commit();
+  }
   // What a live writer's capture does many times a second; else readers would take it for dead.
   void beat(std::uint64_t now_ns);
 
@@ -55,6 +74,8 @@ class RingOfProducts {
   std::unique_ptr<shm::RingReader> join() const;
 
  private:
+  void commit();
+
   std::uint64_t rows_;
   std::uint64_t version_ = 1;
   std::string directory_;
