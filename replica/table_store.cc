@@ -124,12 +124,11 @@ Applied TableStore::apply_commit(const shm::Record& record) {
     ++transactions_;
     shm::MariaDbGtid gtid;
     if (shm::read_mariadb_gtid(commit.gtid, gtid)) gtids_.remember(gtid);
-    for (const PendingEvent& event : events_) run_event(event);
-    if (!events_.empty()) rebuild_routes();
-    events_.clear();
-  } else if (!events_.empty()) {
-    return corrupt(record, "a load batch that carries table events");
   }
+  // Those of a batch were carried forward by compaction: news to nobody but a joiner.
+  for (const PendingEvent& event : events_) run_event(event);
+  if (!events_.empty()) rebuild_routes();
+  events_.clear();
   before_.clear();
   is_removing_ = !removals_.empty();
   removed_ = 0;
@@ -181,8 +180,10 @@ Applied TableStore::apply_checkpoint(const shm::Record& record) {
       checkpoint.position != record.position) {
     return corrupt(record, "a checkpoint that contradicts itself");
   }
-  if (transactions_ != 0 || record.header.version < visible_) return Applied::kRecord;
-  // Before the first commit that is left in the log, the checkpoint alone tells where it stands.
+  if (!record.is_behind_gap) return Applied::kRecord;
+  // The commits between the segment before and this one have been compacted away: the checkpoint alone tells where the log
+  // stands.
+  if (record.header.version < visible_) return corrupt(record, "its version is older than the one before");
   if (!executed_.assign(checkpoint.gtid_set)) return corrupt(record, "its GTIDs cannot be read");
   visible_ = record.header.version;
   shm::MariaDbGtid gtid;

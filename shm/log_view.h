@@ -141,6 +141,7 @@ class LogWalker {
   std::uint64_t limit_ = 0;  // committed position as last read
   Address address_ = 0;
   SlotInfo segment_;
+  bool is_behind_gap_ = false;
   std::vector<SlotInfo> pending_;  // segments to be walked after this one, newest first
   std::vector<std::byte> buffer_;
 };
@@ -209,14 +210,17 @@ SlotState LogView<Memory>::read_slot(std::uint64_t slot, SlotInfo& info) const {
 template <class Memory>
 Result<void> LogView<Memory>::know(const SlotInfo& slot) {
   if (known_.size() < slot.slot + slot.run) known_.resize(slot.slot + slot.run);
-  if (!known_[slot.slot].mapped) {
-    if (const Result<std::uint64_t> slots = map_chunk(slot.chunk_first); !slots) return slots.error();
-  }
-  // All of it must be mapped before any of it counts as readable.
+  // All of it must be mapped before any of it counts as readable. A run may go on in the chunks behind its first one.
+  std::uint64_t chunk = slot.chunk_first;
   for (std::uint64_t s = slot.slot; s < slot.slot + slot.run; ++s) {
-    if (s >= known_.size() || !known_[s].mapped) {
-      return Error{ErrorKind::kCorrupt,
-                   fmt::format("slot {} lies outside its chunk {}", s, slot.chunk_first)};
+    while (!known_[s].mapped) {
+      if (chunk > s) {
+        return Error{ErrorKind::kCorrupt,
+                     fmt::format("slot {} lies outside its chunk {}", s, slot.chunk_first)};
+      }
+      const Result<std::uint64_t> slots = map_chunk(chunk);
+      if (!slots) return slots.error();
+      chunk += *slots;
     }
   }
   for (std::uint32_t i = 0; i < slot.run; ++i) {
@@ -309,6 +313,9 @@ std::uint64_t LogView<Memory>::hash(Address address) const {
 template <class Memory>
 bool LogWalker<Memory>::enter(LogView<Memory>& view, const SlotInfo& slot) {
   if (!view.know(slot)) return false;
+  // Compaction has taken what stood between this segment and the one before it (or this is the first).
+  is_behind_gap_ = segment_.run == 0 ||
+                   slot.start_position != segment_.start_position + segment_.run * view.segment_bytes();
   segment_ = slot;
   position_ = slot.start_position;
   address_ = slot.slot * (view.segment_bytes() / 8);
@@ -355,6 +362,7 @@ WalkStatus LogWalker<Memory>::next(LogView<Memory>& view, Record& record) {
     record.bytes = {buffer_.data(), record.header.length};
     record.address = address_;
     record.position = Position(position_);
+    record.is_behind_gap = is_behind_gap_;
     if (record_crc(record.bytes, record.position) != record.header.crc) return WalkStatus::kCorrupt;
     const bool opens = position_ == segment_.start_position;
     if (opens != (record.header.type == RecordType::kCheckpoint) ||

@@ -5,6 +5,10 @@
 //   open ──► (continued: the index is rebuilt from the log)                 fresh ──► a load, then activate()
 //   load an incarnation:   new_table … load_row … end_load
 //   a transaction:         insert / update / erase / quarantine / switch_to / drop … then commit or rollback
+//   between them:          tend
+//
+// It also knows of every key how many dead copies the log still holds, and so what compaction must carry forward
+// (docs/ring-format.md, "Compaction"). commit, load_row and end_load compact as they go.
 //
 // A row that must exist and does not, or must not and does, quarantines its table in the very transaction
 // that shows it: the transaction's other records of that table are left out, and a table event refuses the
@@ -51,6 +55,26 @@ struct LastCommit {
   std::uint64_t events_checksum = 0;  // 0: not known (the state of a snapshot, not of a transaction seen)
   // MariaDB: of the transaction before; empty when the ring does not know it. MySQL: empty, executed() has it all.
   std::string gtid_before;
+};
+
+// Why the last transaction or load that found no room found none.
+enum class RoomState : std::uint8_t {
+  kFree,        // it found some
+  kSoon,        // compaction is at it: call again at once
+  kReaders,     // compacted segments wait for readers, which get on or are evicted
+  kMaxSize,     // the ring is full of live rows: rows must go, or ring.max_size must rise
+  kFilesystem,  // the filesystem of ring.directory is full, or descriptors have run out
+  kReserve,     // this transaction does not fit ring.max_size and ring.transaction_reserve, whatever is done
+};
+
+struct CompactionCounters {
+  std::uint64_t captured_bytes = 0;   // of transactions and loads, as appended
+  std::uint64_t relocated_bytes = 0;  // appended again
+  std::uint64_t scanned_bytes = 0;    // of victims
+  std::uint64_t tombstones_carried = 0;
+  std::uint64_t steps = 0;
+  std::uint64_t cpu_ns = 0;  // of the thread's CPU, all steps
+  std::uint64_t longest_step_ns = 0;
 };
 
 // What one table's rows amount to.
@@ -121,6 +145,12 @@ class BasicPublisher {
   // Publishes it whole at this version. Returns the tables that it had to quarantine, with the reasons.
   using Quarantined = std::vector<std::pair<std::string, std::string>>;
   Result<Quarantined> commit(Version version, const Commit& commit);
+
+  // Between transactions and when there is nothing else to do: frees what readers have passed, and compacts one step (a
+  // millisecond of CPU or so) if there is reason to. True: there is more to do. Errors as those of commit().
+  Result<bool> tend(std::uint64_t now_ns);
+  RoomState room_state() const;
+  const CompactionCounters& compaction() const;
 
   // Everything else is the ring's.
   BasicRingWriter<Memory>& ring();

@@ -5,12 +5,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <set>
 #include <unordered_map>
 #include <utility>
 
+#include "shm/dead_copies.h"
 #include "shm/publisher.h"
 #include "shm/ring_writer_impl.h"
 #include "shm/row_index.h"
@@ -26,10 +28,23 @@ inline constexpr std::size_t kMaxNameBytes = 1024;  // servers allow 64 characte
 
 template <class Memory>
 struct BasicPublisher<Memory>::Impl {
+  // One incarnation's. The index leads to a row's current record, and, as long as the log holds dead copies of a row that
+  // was deleted, to its tombstone.
   struct Rows {
     RowIndex index;
+    DeadCopies dead;
+    std::uint64_t count = 0;
     std::uint64_t bytes = 0;
   };
+  // What was last said of a name, and how many earlier events of it the log still holds.
+  struct NamedEvent {
+    Address address = 0;
+    std::uint64_t bytes = 0;
+    std::uint32_t dead = 0;
+    TableAction action = TableAction::kLive;
+  };
+  enum class Fate : std::uint8_t { kDead, kCarried, kContradiction };
+  enum class Stepped : std::uint8_t { kProgress, kNothing, kNoRoom };
 
   std::unique_ptr<BasicRingWriter<Memory>> ring;
   TransactionBuffer buffer;
@@ -47,8 +62,21 @@ struct BasicPublisher<Memory>::Impl {
   std::uint64_t spilled = 0;
   std::optional<Error> failed;
 
+  std::map<std::string, NamedEvent, std::less<>> events;
+  // Of the last transaction's commit and of the one before, which a restart needs: their segments are not compacted.
+  std::array<Address, 2> commit_addresses{};
+  std::uint64_t chunk_bytes = 0;
+  RoomState room_state = RoomState::kFree;
+  std::uint64_t full_since_ns = 0;
+  unsigned overdraft_eighths = 0;
+  bool is_bursting = false;
+  std::uint64_t unpaced_bytes = 0;
+  CompactionCounters compaction;
+  std::vector<std::byte> carried;
+
   explicit Impl(const PublisherOptions& options)
-      : buffer(options.transaction_buffer_bytes, options.spill_directory, options.ring.max_record_bytes) {}
+      : buffer(options.transaction_buffer_bytes, options.spill_directory, options.ring.max_record_bytes),
+        chunk_bytes(options.ring.chunk_bytes) {}
 
   Result<void> recover();
   Result<void> recover_record(const Record& record);
@@ -60,12 +88,38 @@ struct BasicPublisher<Memory>::Impl {
   Result<void> add_event(TableAction action, TableId id, std::string_view name, std::string_view reason);
   Result<void> flush(RecordHeader commit_header, const Commit& commit, Quarantined& refused);
   std::string append_row(RecordHeader header, std::span<std::byte> record);
-  void append_payload(RecordHeader header, std::string_view payload);
+  Result<void> append_all(const RecordHeader& commit_header, Quarantined& refused,
+                          std::uint32_t& rows_appended);
+  Address append_payload(RecordHeader header, std::string_view payload);
+  bool append_event(RecordHeader header, const TableEvent& event);
+
+  // The record at `address` is now the last of its row's in the log, which `handle` (or kNoRow) has led to.
+  bool count_row(Rows& table, const RecordHeader& header, std::uint64_t hash, RowIndex::Handle handle,
+                 Address address, std::uint64_t bytes);
+  bool count_event(const TableEvent& event, Address address, std::uint64_t bytes, Version version);
+  bool forget_event_if_done(std::string_view name);
+  void forget_rows(TableId id);
+
+  Fate judge(const Record& record, RowIndex::Handle& handle);
+  bool carry(const Record& record, RowIndex::Handle handle);
+  std::uint64_t step_bytes() const;
+  Result<std::uint64_t> room_for_step(std::uint64_t first_bytes);
+  Result<Stepped> compact_step();
+  Result<Stepped> compact(double most_live);
+  std::int64_t low_slots() const;
+  std::int64_t burst_slots() const;
+  bool is_short_of_room();
+  Result<void> find_room(const RoomNeeded& needed);
+  Result<void> keep_pace(std::uint64_t appended);
+  void tend_overdraft(std::uint64_t now_ns);
   Result<void> flush_load();
   Result<void> check_gtids(const Commit& commit) const;
   // A second commit of the same GTID (tables that became live at a version already reached) is no new transaction.
-  void remember(Version version, const Commit& commit) {
-    std::string before = commit.gtid == last.gtid ? last.gtid_before : last.gtid;
+  void remember(Version version, const Commit& commit, Address address) {
+    const bool is_new = commit.gtid != last.gtid;
+    if (is_new) commit_addresses[0] = commit_addresses[1];
+    commit_addresses[1] = address;
+    std::string before = is_new ? last.gtid : last.gtid_before;
     if (ring->executed().is_mysql()) before.clear();
     last = LastCommit{version, std::string(commit.gtid), commit.events_checksum, std::move(before)};
   }
@@ -77,6 +131,12 @@ struct BasicPublisher<Memory>::Impl {
     return error.kind == ErrorKind::kLimit ? error : fail(std::move(error));
   }
 };
+
+inline Error contradiction(const Record& record) {
+  return {ErrorKind::kCorrupt,
+          fmt::format("the record at position {} contradicts itself, or what is known of its row",
+                      record.position.value())};
+}
 
 // The machine's refusal says nothing against the epoch: making another would throw it away for nothing.
 inline bool refuses_for_now(const Error& error) {
@@ -141,8 +201,6 @@ Result<void> BasicPublisher<Memory>::Impl::recover_record(const Record& record) 
   const RecordHeader& header = record.header;
   next_table = std::max(next_table, header.table_id.value() + 1);
   next_shape = std::max(next_shape, header.shape_id.value() + 1);
-  const Error contradiction{ErrorKind::kCorrupt, fmt::format("the record at position {} contradicts itself",
-                                                             record.position.value())};
   switch (header.type) {
     case RecordType::kRow:
     case RecordType::kRelocation:
@@ -152,38 +210,28 @@ Result<void> BasicPublisher<Memory>::Impl::recover_record(const Record& record) 
       const Bytes key = record.bytes.subspan(kRecordHeaderBytes, header.key_bytes);
       const std::uint64_t hash = key_hash(key);
       const RowIndex::Handle handle = table.index.find(hash, key, *ring);
-      if (handle != RowIndex::kNoRow) table.bytes -= ring->record_length(table.index.address(handle));
-      if (header.type == RecordType::kTombstone) {
-        if (handle != RowIndex::kNoRow && !table.index.erase(hash, handle)) return contradiction;
-        return {};
-      }
-      table.bytes += header.length;
-      if (handle != RowIndex::kNoRow) {
-        table.index.set_address(handle, record.address);
-      } else {
-        table.index.insert(hash, record.address, *ring);
-      }
+      if (!count_row(table, header, hash, handle, record.address, header.length))
+        return contradiction(record);
       return {};
     }
     case RecordType::kTableEvent: {
       TableEvent event;
-      if (!parse_table_event(header, record.bytes, event)) return contradiction;
+      if (!parse_table_event(header, record.bytes, event)) return contradiction(record);
       apply_event(header, event);
+      if (!count_event(event, record.address, header.length, header.version)) return contradiction(record);
       return {};
     }
     case RecordType::kCommit: {
       Commit commit;
-      if (!parse_commit(header, record.bytes, commit)) return contradiction;
-      if ((header.flags & kLoadBatch) == 0) {
-        remember(header.version, commit);
-      }
+      if (!parse_commit(header, record.bytes, commit)) return contradiction(record);
+      if ((header.flags & kLoadBatch) == 0) remember(header.version, commit, record.address);
       return {};
     }
     case RecordType::kCheckpoint:
     case RecordType::kSegmentEnd:
       return {};
   }
-  return contradiction;
+  return contradiction(record);
 }
 
 template <class Memory>
@@ -192,7 +240,7 @@ void BasicPublisher<Memory>::Impl::forget_unfinished_loads() {
   std::erase_if(catalogue.tables, [&](const Table& table) {
     const auto serving = live.find(table.name);
     if (serving != live.end() && serving->second == table.id) return false;
-    rows.erase(table.id);
+    forget_rows(table.id);
     // A quarantined name keeps the incarnation that was quarantined, as it stands before any load meant to
     // replace it; for its columns and the reason, not for its rows.
     const auto refused = quarantined.find(table.name);
@@ -203,8 +251,14 @@ void BasicPublisher<Memory>::Impl::forget_unfinished_loads() {
 }
 
 template <class Memory>
-void BasicPublisher<Memory>::Impl::end_incarnation(TableId id) {
+void BasicPublisher<Memory>::Impl::forget_rows(TableId id) {
   rows.erase(id);
+  ring->forget_table(id);
+}
+
+template <class Memory>
+void BasicPublisher<Memory>::Impl::end_incarnation(TableId id) {
+  forget_rows(id);
   catalogue_changed |=
       std::erase_if(catalogue.tables, [&](const Table& table) { return table.id == id; }) > 0;
 }
@@ -239,7 +293,7 @@ void BasicPublisher<Memory>::Impl::apply_event(const RecordHeader& header, const
       return;
     case TableAction::kQuarantined:
       if (serving != live.end()) {
-        rows.erase(serving->second);
+        forget_rows(serving->second);
         live.erase(serving);
       }
       quarantined.insert_or_assign(std::string(event.name), std::string(event.reason));
@@ -402,165 +456,6 @@ void BasicPublisher<Memory>::rollback() {
   impl_->touched.clear();
 }
 
-// ---------------------------------------------------------------------- publishing
-
-template <class Memory>
-Result<typename BasicPublisher<Memory>::Quarantined> BasicPublisher<Memory>::commit(Version version,
-                                                                                    const Commit& commit) {
-  if (impl_->failed) return *impl_->failed;
-  if (version < impl_->last.version) {
-    return Error{ErrorKind::kInvalid,
-                 fmt::format("version {} comes after version {}: the source's history has "
-                             "changed, a new epoch is needed",
-                             version.value(), impl_->last.version.value())};
-  }
-  // Every segment opens with it: it must leave the segment's room to the rows.
-  RINGSIDE_TRY(impl_->check_gtids(commit));
-  RecordHeader header;
-  header.type = RecordType::kCommit;
-  header.version = version;
-  Quarantined refused;
-  RINGSIDE_TRY(impl_->flush(header, commit, refused));
-  impl_->remember(version, commit);
-  return refused;
-}
-
-template <class Memory>
-Result<void> BasicPublisher<Memory>::Impl::check_gtids(const Commit& commit) const {
-  const ExecutedGtids& before = ring->executed();
-  const std::size_t bytes =
-      commit.gtid.size() + commit.executed.size() + (before.is_mysql() ? before.text().size() : 0);
-  if (bytes > std::min<std::uint64_t>(ring->segment_capacity() / 4, kMaxGtidText)) {
-    return Error{ErrorKind::kInvalid, fmt::format("a GTID text of {} bytes: raise ring.segment_size", bytes)};
-  }
-  ExecutedGtids added;
-  const bool is_read = added.add(commit.executed) && added.add(commit.gtid);
-  const bool fits = added.text().empty() || before.text().empty() || added.is_mysql() == before.is_mysql();
-  if (is_read && fits) return {};
-  return Error{ErrorKind::kInvalid, fmt::format("the GTIDs '{}' and '{}' cannot come after '{}'",
-                                                commit.executed, commit.gtid, before.text())};
-}
-
-template <class Memory>
-Result<void> BasicPublisher<Memory>::Impl::flush_load() {
-  RecordHeader header;
-  header.type = RecordType::kCommit;
-  header.flags = kLoadBatch;
-  Quarantined refused;
-  RINGSIDE_TRY(flush(header, Commit{}, refused));
-  if (!refused.empty())
-    return Error{ErrorKind::kCorrupt, refused.front().first + ": " + refused.front().second};
-  return {};
-}
-
-// Appends what the buffer holds behind a commit record, and publishes it. kLimit: nothing has changed.
-template <class Memory>
-Result<void> BasicPublisher<Memory>::Impl::flush(RecordHeader commit_header, const Commit& commit,
-                                                 Quarantined& refused) {
-  constexpr std::size_t kEventRoom = 2048;  // a quarantine's record: its name and a reason of our own making
-  const std::size_t commit_bytes = record_bytes(commit_payload(commit).size());
-  if (const Result<void> published = publish_catalogue(); !published)
-    return fail_unless_limit(published.error());
-  RoomNeeded needed = buffer.room(ring->segment_capacity());
-  needed.bytes += commit_bytes + touched.size() * kEventRoom;
-  needed.largest = std::max<std::uint64_t>({needed.largest, kEventRoom, commit_bytes});
-  if (const Result<void> made = ring->make_room(needed); !made) return fail_unless_limit(made.error());
-
-  // From here on nothing may fail but what makes this publisher unusable.
-  const bool is_load = (commit_header.flags & kLoadBatch) != 0;
-  std::uint32_t appended = 0;
-  std::set<TableId> refused_ids;  // incarnations that this transaction has ended: nothing is added to them
-  const Result<void> all = buffer.for_each([&](std::span<std::byte> record) -> Result<void> {
-    RecordHeader header;
-    RINGSIDE_ASSERT(load_header(record.data(), header));
-    if (!is_load) header.version = commit_header.version;
-    if (header.type == RecordType::kTableEvent) {
-      TableEvent event;
-      RINGSIDE_ASSERT(parse_table_event(header, record, event));
-      // Another event of this transaction may have changed what serves the name since this one was collected.
-      const auto serving = live.find(event.name);
-      const TableId before = serving == live.end() ? TableId() : serving->second;
-      if (event.action != TableAction::kLive) header.table_id = before;
-      if (event.action != TableAction::kLive || before != header.table_id) refused_ids.insert(before);
-      apply_event(header, event);
-      event.catalogue_generation = catalogue.generation;
-      append_payload(header, table_event_payload(event));
-      return {};
-    }
-    if (refused_ids.contains(header.table_id)) return {};
-    const std::string contradiction = append_row(header, record);
-    if (contradiction.empty()) {
-      ++appended;
-      return {};
-    }
-    refused_ids.insert(header.table_id);
-    const Table* table = catalogue.find(header.table_id);
-    refused.emplace_back(table == nullptr ? "?" : table->name, contradiction);
-    return {};
-  });
-  if (!all) return fail(all.error());
-  for (const auto& [name, reason] : refused) {
-    if (is_load) break;  // the incarnation is not seen by anybody; the caller abandons it
-    RecordHeader header;
-    header.type = RecordType::kTableEvent;
-    header.version = commit_header.version;
-    const auto serving = live.find(name);
-    header.table_id = serving == live.end() ? TableId() : serving->second;
-    const TableEvent event{TableAction::kQuarantined, catalogue.generation, name, reason};
-    apply_event(header, event);
-    append_payload(header, table_event_payload(event));
-  }
-  Commit counted = commit;
-  counted.row_count = appended;
-  append_payload(commit_header, commit_payload(counted));
-  ring->publish(is_load ? last.version : commit_header.version, commit.gtid, commit.executed);
-  spilled += buffer.spilled_bytes();
-  buffer.clear();
-  touched.clear();
-  return {};
-}
-
-// Appends a row or tombstone and moves the index. Returns the contradiction, if there is one; nothing is
-// appended then.
-template <class Memory>
-std::string BasicPublisher<Memory>::Impl::append_row(RecordHeader header, std::span<std::byte> record) {
-  Rows& table = rows[header.table_id];
-  const std::uint8_t expectation = header.flags & (kExpectPresent | kExpectAbsent);
-  header.flags = static_cast<std::uint8_t>(header.flags & ~(kExpectPresent | kExpectAbsent));
-  const Bytes key = Bytes(record).subspan(kRecordHeaderBytes, header.key_bytes);
-  const std::uint64_t hash = key_hash(key);
-  const RowIndex::Handle handle = table.index.find(hash, key, *ring);
-  if (expectation == kExpectPresent && handle == RowIndex::kNoRow) {
-    return "the source changed a row that is not here: the table was altered behind the binlog's back";
-  }
-  if (expectation == kExpectAbsent && handle != RowIndex::kNoRow) {
-    return "the source added a row whose key is here already: the table was altered behind the binlog's back";
-  }
-  if (handle != RowIndex::kNoRow) {
-    header.previous = table.index.address(handle);
-    table.bytes -= ring->record_length(header.previous);
-  }
-  const Address address = ring->append(header, record);
-  if (header.type == RecordType::kTombstone) {
-    RINGSIDE_ASSERT(table.index.erase(hash, handle));
-    return {};
-  }
-  table.bytes += record.size();
-  if (handle != RowIndex::kNoRow) {
-    table.index.set_address(handle, address);
-  } else {
-    table.index.insert(hash, address, *ring);
-  }
-  return {};
-}
-
-template <class Memory>
-void BasicPublisher<Memory>::Impl::append_payload(RecordHeader header, std::string_view payload) {
-  std::vector<std::byte> record(record_bytes(payload.size()));
-  std::memcpy(record.data() + kRecordHeaderBytes, payload.data(), payload.size());
-  ring->append(header, record);
-}
-
 // ---------------------------------------------------------------------- the rest
 
 template <class Memory>
@@ -620,10 +515,14 @@ std::vector<TableUsage> BasicPublisher<Memory>::usage() const {
       all.push_back(TableUsage{name, id, 0, 0, 0});
     } else {
       const auto& rows = found->second;
-      all.push_back(TableUsage{name, id, rows.index.size(), rows.bytes, rows.index.memory_bytes()});
+      all.push_back(
+          TableUsage{name, id, rows.count, rows.bytes, rows.index.memory_bytes() + rows.dead.memory_bytes()});
     }
   }
   return all;
 }
 
 }  // namespace ringside::shm
+
+#include "shm/compaction_impl.h"
+#include "shm/publishing_impl.h"

@@ -178,6 +178,7 @@ struct Record {
   Bytes bytes;
   Address address = 0;
   Position position;
+  bool is_behind_gap = false;  // its segment does not follow the one walked before: commits between are gone
 };
 
 enum class CopyStatus : std::uint8_t {

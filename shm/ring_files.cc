@@ -115,6 +115,10 @@ Result<void> allocate(int fd, const std::string& path, std::uint64_t offset, std
                   size, path, std::strerror(code))};
 }
 
+bool give_back(int fd, std::uint64_t size) {
+  return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) == 0;
+}
+
 Result<bool> try_lock(int fd, const std::string& path) {
   struct flock lock {};
   lock.l_type = F_WRLCK;

@@ -45,6 +45,9 @@ Result<void> create_fifo(const std::string& path, unsigned mode);
 Result<std::uint64_t> file_size(int fd, const std::string& path);
 // Makes sure that the memory of [offset, offset + size) is there; kLimit when it is not to be had.
 Result<void> allocate(int fd, const std::string& path, std::uint64_t offset, std::uint64_t size);
+// Gives the memory of [0, size) back to the filesystem; the file keeps its size and its mappings. False: it has no way
+// to do that.
+bool give_back(int fd, std::uint64_t size);
 
 // OFD locks on the whole file. try_lock: true when this descriptor holds it now.
 Result<bool> try_lock(int fd, const std::string& path);

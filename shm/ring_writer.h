@@ -4,6 +4,7 @@
 //   lock_ring ─► open (continue the epoch in force)   ─► recover: every record so far
 //            └─► create (a new epoch) ─► … load … ─► activate
 //   then, again and again:  make_room ─► append … ─► publish
+//   and to have room:       pick_victim ─► next_of_victim, append … ─► publish … ─► finish_victim ─► reclaim
 //
 // docs/ring-format.md has the protocols; the numbers in the .cc refer to it.
 //
@@ -15,6 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,6 +43,7 @@ struct RingOptions {
   std::uint64_t max_record_bytes = std::uint64_t{64} << 20;
   std::uint64_t reader_limit_bytes = std::uint64_t{256} << 20;  // held back without progress
   std::uint64_t reader_grace_ns = 5'000'000'000;                // for so long
+  std::uint64_t reader_wait_ns = 30'000'000'000;  // that capture waits for room held by one that gets on
 };
 
 // The right to write this ring: an OFD lock on writer.lock. Makes the ring's directory. kBusy names the
@@ -54,6 +57,19 @@ struct RoomNeeded {
   std::vector<std::uint64_t> jumbo;  // each record that does not
 };
 
+// For what room is made.
+enum class RoomFor : std::uint8_t {
+  kTransaction,  // up to max_bytes less what compaction needs; beyond it by the reserve if it is large
+  kCompaction,   // up to max_bytes, and beyond it where a large transaction has left more in use
+};
+
+// What a transaction that found no room has to hope for.
+enum class RoomOutlook : std::uint8_t {
+  kNone,     // it would not fit if all that is in use were live
+  kReaders,  // enough has been compacted, and waits for readers
+  kCompaction,
+};
+
 // What one reader slot shows, for metrics.
 struct ReaderStatus {
   std::size_t slot = 0;
@@ -63,12 +79,17 @@ struct ReaderStatus {
 };
 
 struct RingUsage {
-  std::uint64_t used_bytes = 0;   // slots in use
-  std::uint64_t limit_bytes = 0;  // ring.max_size
-  std::uint64_t chunk_bytes = 0;  // memory allocated for chunks
+  std::uint64_t used_bytes = 0;     // slots in use
+  std::uint64_t live_bytes = 0;     // of them, records that are live
+  std::uint64_t pending_bytes = 0;  // of them, compacted and waiting for readers
+  std::uint64_t limit_bytes = 0;    // ring.max_size
+  std::uint64_t chunk_bytes = 0;    // memory allocated for chunks
   std::uint64_t chunks = 0;
-  std::uint64_t segments = 0;  // slots in use
-  Position committed;          // end of the log
+  std::uint64_t slots = 0;              // of all chunks, those given back included
+  std::uint64_t segments = 0;           // slots in use
+  std::uint64_t segments_freed = 0;     // by compaction, since the writer started
+  std::uint64_t chunks_given_back = 0;  // likewise
+  Position committed;                   // end of the log
 };
 
 template <class Memory>
@@ -103,7 +124,14 @@ class BasicRingWriter {
 
   // Makes sure that a transaction of this size can be appended. kLimit: it cannot, and why; nothing has
   // changed.
-  Result<void> make_room(const RoomNeeded& needed);
+  Result<void> make_room(const RoomNeeded& needed, RoomFor use = RoomFor::kTransaction);
+  // After make_room() has refused it: what would have to happen. `is_large`: that it may use the reserve.
+  RoomOutlook outlook(const RoomNeeded& needed, bool& is_large) const;
+  // Other limits than those it was opened with. kInvalid: more than this epoch's slot table can address.
+  Result<void> set_limits(std::uint64_t max_bytes, std::uint64_t reserve_bytes);
+  void set_reader_limits(const RingOptions& options);  // its reader_* fields
+  // Of the reserve, how much ordinary transactions may use for now.
+  void set_overdraft(unsigned eighths);
   // Appends a record above the committed position and returns its address. `header`: length and crc are
   // filled in here. `record` is the whole record (header bytes undefined, padding zero), 8-aligned, its
   // length a multiple of 8. Precondition: make_room covered it.
@@ -112,14 +140,45 @@ class BasicRingWriter {
   // on `version`, and that these GTIDs (the commit's own, and what was executed together with it) were executed
   // besides all before. Precondition: executed() takes them.
   void publish(Version version, std::string_view gtid, std::string_view executed_with = {});
+  bool has_unpublished() const;
   Position committed_position() const;
   Version version() const;
   const ExecutedGtids& executed() const;
+
+  // What is live (shm/segment_ledger.h). count_dead: false when no such record was counted: the ring's bytes have changed.
+  void count_live(Address address, TableId table, std::uint64_t bytes, Version version);
+  [[nodiscard]] bool count_dead(Address address, TableId table, std::uint64_t bytes);
+  void forget_table(TableId table);
+
+  // Compaction. pick_victim: the best segment with a live share of at most `most_live`, but for those that contain one of
+  // the pinned addresses and the tail; false: there is none.
+  bool pick_victim(std::span<const Address> pinned, double most_live);
+  // A segment so high up that all that is in use would lie below it, so that its chunk can be given back.
+  bool pick_topmost(std::span<const Address> pinned);
+  bool has_victim() const;
+  double victim_live_share() const;  // when it was picked
+  // Its records in order, each with its checksum verified. False: there are no more. put_back: the next one is this again.
+  Result<bool> next_of_victim(Record& record);
+  void put_back(const Record& record);
+  // Nothing in it is live any more: it is freed once all readers have passed the committed position. To be called after
+  // publish(). kCorrupt: something in it still is.
+  Result<void> finish_victim();
+  // Frees what no reader needs any longer (F0, F1, F2), and gives idle chunks back. True: there is more free space than
+  // before.
+  bool reclaim();
+  bool has_pending() const;
+  // What make_room() refused last was within the limits, but there was no memory for it.
+  bool lacks_memory() const;
+  // Slots that are free or will be once the readers get on, up to max_bytes; negative: a large transaction is being
+  // worked off.
+  std::int64_t available_slots() const;
+  std::uint64_t limit_slots() const;
 
   // For RowIndex and for the sizes of rows replaced: this process' own records.
   bool equals(Address address, Bytes key) const;
   std::uint64_t hash(Address address) const;
   std::uint32_t record_length(Address address) const;
+  RecordType record_type(Address address) const;
 
   // The header's words on the source. State changes wake all readers.
   void set_capture_state(CaptureState state);

@@ -11,13 +11,17 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <deque>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "shm/catalogue_file.h"
 #include "shm/epoch_files.h"
 #include "shm/log_view.h"
 #include "shm/ring_writer.h"
+#include "shm/segment_ledger.h"
+#include "shm/slot_space.h"
 
 namespace ringside::shm {
 
@@ -42,14 +46,36 @@ struct BasicRingWriter<Memory>::Impl {
   CatalogueFile<Memory> catalogue;
   UniqueFd header_fd;  // holds the epoch's lock
   std::array<ReaderWatch, kMaxReaders> watches;
-  std::size_t watched =
-      0;  // slots that publishing looks at, from the first on: up to the last one met in use
+  std::size_t watched = 0;  // reader slots that publishing looks at: up to the last one met in use
 
-  std::vector<std::uint64_t> free_slots;  // singles, lowest last
+  SlotSpace space;
+  SegmentLedger ledger;
   std::vector<std::pair<std::uint64_t, std::uint32_t>>
-      ready_jumbos;  // chunks made by make_room: first slot, slots
-  std::uint64_t used_slots = 0;
-  std::uint64_t chunk_slots = 0;  // in all chunks; also the first slot of the next chunk
+      ready_jumbos;              // runs taken by make_room: first slot, slots
+  std::uint64_t used_slots = 0;  // in use, those that wait for readers included
+  unsigned overdraft_eighths = 0;
+  std::uint64_t segments_freed = 0;
+  std::uint64_t chunks_given_back = 0;
+
+  // A compacted segment. Its generation is even once it was freed (F1); its slots may be used once no reader needs them.
+  struct Pending {
+    std::uint64_t slot = 0;
+    std::uint32_t run = 0;
+    std::uint64_t position = 0;  // where all that was live in it had been published elsewhere
+    bool is_freed = false;
+  };
+  std::deque<Pending> pending;
+  std::uint64_t pending_slots = 0;
+  struct Scan {
+    SlotInfo segment;
+    std::uint64_t offset = 0;
+    double live_share = 0;
+  };
+  std::optional<Scan> victim;
+  std::vector<std::byte> victim_buffer;
+  bool lacks_memory = false;
+  bool waits_for_readers = false;  // make_room found room that readers hold
+  std::uint64_t waits_since_ns = 0;
 
   // The tail: where the next record goes.
   SlotInfo segment;
@@ -64,12 +90,37 @@ struct BasicRingWriter<Memory>::Impl {
   std::uint64_t segment_bytes() const { return view.segment_bytes(); }
   std::uint64_t position() const { return segment.start_position + offset; }
 
+  Impl(const RingOptions& ring_options, const RingPath& ring_path, LogView<Memory> log_view,
+       CatalogueFile<Memory> catalogue_file, UniqueFd epoch_lock)
+      : options(ring_options),
+        path(ring_path),
+        view(std::move(log_view)),
+        catalogue(std::move(catalogue_file)),
+        header_fd(std::move(epoch_lock)),
+        ledger(view.segment_bytes()) {}
+
   static Result<std::unique_ptr<Impl>> attach(const RingOptions& options, Epoch epoch);
   Result<void> open_watches();
   Result<void> adopt_chunks();
   Result<void> adopt_slots();
   Result<void> add_chunk(std::uint64_t slots);
-  Result<void> check_limit(std::uint64_t slots, std::uint64_t bytes) const;
+  Result<void> allocate_chunk(std::size_t chunk);
+  std::uint64_t limit_for(bool is_large) const;
+  Result<void> check_limit(std::uint64_t slots, std::uint64_t bytes, RoomFor use) const;
+  struct Slots {
+    std::uint64_t singles = 0;
+    std::vector<std::uint32_t> runs;
+    std::uint64_t all = 0;
+  };
+  Slots slots_for(const RoomNeeded& needed) const;
+  Result<void> take_jumbos(const std::vector<std::uint32_t>& runs);
+  std::uint64_t lowest_reclaim_position() const;
+  bool holds_room(const ReaderFile& reader) const;
+  std::uint64_t enough_slots() const;
+  void give_back_idle_chunks();
+  std::vector<std::uint64_t> pinned_slots(std::span<const Address> pinned) const;
+  bool begin_scan(const std::optional<SegmentLedger::Victim>& chosen);
+  void skip_generation(std::uint64_t slot);
   void take_slot(std::uint64_t slot, std::uint32_t run, std::uint64_t chunk_first, std::uint64_t start);
   void free_slot(std::uint64_t slot);
   std::uint64_t checkpoint_bytes() const;
@@ -84,10 +135,12 @@ struct BasicRingWriter<Memory>::Impl {
   void wake_sleepers();
   void wake_everybody();
   void wake(ReaderWatch& watch, std::uint64_t sleep_word);
-  std::uint64_t chunk_of(std::uint64_t slot) const;
+  std::uint64_t chunk_of(std::uint64_t slot) const { return space.chunks()[space.chunk_of(slot)].first; }
+  std::uint64_t slot_of(Address address) const { return address * 8 / segment_bytes(); }
 
   static constexpr std::size_t kSegmentEndPayload = 16;
-  std::vector<std::uint64_t> chunk_firsts;  // sorted
+  // Kept from transactions: what a step of compaction needs to free the first segment.
+  static constexpr std::uint64_t kCompactionSlots = 3;
 };
 
 // ---------------------------------------------------------------------- epochs: make and open
@@ -103,24 +156,8 @@ Result<std::unique_ptr<typename BasicRingWriter<Memory>::Impl>> BasicRingWriter<
   RINGSIDE_ASSIGN(UniqueFd header_fd, open_file(header_path(where), Access::kReadWrite));
   RINGSIDE_ASSIGN(const bool locked, try_lock(header_fd.get(), header_path(where)));
   if (!locked) return Error{ErrorKind::kBusy, where + " is being written by another process"};
-  auto impl = std::make_unique<Impl>(Impl{options,
-                                          path,
-                                          std::move(view),
-                                          std::move(catalogue),
-                                          std::move(header_fd),
-                                          {},
-                                          0,
-                                          {},
-                                          {},
-                                          0,
-                                          0,
-                                          {},
-                                          0,
-                                          0,
-                                          Version(),
-                                          {},
-                                          {},
-                                          {}});
+  auto impl =
+      std::make_unique<Impl>(options, path, std::move(view), std::move(catalogue), std::move(header_fd));
   RINGSIDE_TRY(impl->open_watches());
   Memory::store_release(&impl->header().limit_bytes, options.max_bytes);
   return impl;
@@ -175,9 +212,8 @@ Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::create
 
   // The log begins with an empty batch, so that committed_position always is the end of a commit record.
   RINGSIDE_TRY(self.add_chunk(options.chunk_bytes / options.segment_bytes));
-  const std::uint64_t slot = self.free_slots.back();
-  self.free_slots.pop_back();
-  self.open_segment(slot, 1, self.chunk_of(slot), self.segment_bytes());
+  self.space.take(0, 1);
+  self.open_segment(0, 1, 0, self.segment_bytes());
   RecordHeader commit;
   commit.type = RecordType::kCommit;
   commit.flags = kLoadBatch;
@@ -210,6 +246,7 @@ template <class Memory>
 Result<void> BasicRingWriter<Memory>::Impl::adopt_chunks() {
   const std::uint64_t counted = Memory::load_acquire(&header().slot_count);
   if (counted > view.max_slots()) return Error{ErrorKind::kCorrupt, "the ring counts more slots than it has"};
+  std::vector<std::uint64_t> chunk_firsts;
   std::error_code error;
   std::filesystem::directory_iterator entry(view.directory(), error);
   for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
@@ -226,14 +263,15 @@ Result<void> BasicRingWriter<Memory>::Impl::adopt_chunks() {
   if (error) return Error{ErrorKind::kIo, "cannot list " + view.directory() + ": " + error.message()};
   std::sort(chunk_firsts.begin(), chunk_firsts.end());
   for (const std::uint64_t first : chunk_firsts) {
-    if (first != chunk_slots) break;
+    if (first != space.size()) break;
     RINGSIDE_ASSIGN(const std::uint64_t slots, view.map_chunk(first));
-    chunk_slots += slots;
+    if (slots > counted - first) break;
+    space.add_chunk(slots);
   }
-  if (chunk_slots != counted) {
+  if (space.size() != counted) {
     return Error{
         ErrorKind::kCorrupt,
-        fmt::format("the ring's chunks hold {} slots where its header counts {}", chunk_slots, counted)};
+        fmt::format("the ring's chunks hold {} slots where its header counts {}", space.size(), counted)};
   }
   return {};
 }
@@ -242,12 +280,11 @@ template <class Memory>
 Result<void> BasicRingWriter<Memory>::Impl::adopt_slots() {
   RINGSIDE_TRY(adopt_chunks());
   committed = Memory::load_acquire(&header().committed_position);
-  std::vector<bool> taken(chunk_slots, false);
-  for (std::uint64_t s = 0; s < chunk_slots; ++s) {
+  for (std::uint64_t s = 0; s < space.size(); ++s) {
     SlotInfo slot;
     const SlotState state = view.read_slot(s, slot);
     if (state == SlotState::kFree) continue;
-    if (state == SlotState::kCorrupt || taken[s] || s + slot.run > chunk_slots) {
+    if (state == SlotState::kCorrupt || !space.is_free(s) || s + slot.run > space.size()) {
       return Error{ErrorKind::kCorrupt,
                    fmt::format("the ring's slot table contradicts itself at slot {}", s)};
     }
@@ -255,13 +292,16 @@ Result<void> BasicRingWriter<Memory>::Impl::adopt_slots() {
       free_slot(s);
       continue;
     }
+    for (std::uint64_t i = s; i < s + slot.run; ++i) {
+      if (space.is_free(i)) continue;
+      return Error{ErrorKind::kCorrupt, fmt::format("two segments of the ring share slot {}", i)};
+    }
+    space.take(s, slot.run);
+    ledger.open(s, slot.run);
     used_slots += slot.run;
-    for (std::uint64_t i = s; i < s + slot.run; ++i) taken[i] = true;
-  }
-  for (std::uint64_t s = chunk_slots; s-- > 0;) {
-    if (!taken[s]) free_slots.push_back(s);
   }
   Memory::store_release(&header().used_bytes, used_slots * segment_bytes());
+  give_back_idle_chunks();
   return {};
 }
 
@@ -310,7 +350,11 @@ Result<void> BasicRingWriter<Memory>::Impl::recover_gtids(const Record& record) 
   }
   Checkpoint checkpoint;
   if (!parse_checkpoint(record.header, record.bytes, checkpoint)) return contradiction;
-  if (executed.text().empty() && !executed.assign(checkpoint.gtid_set)) return contradiction;
+  // Behind a gap the checkpoint alone tells: the commits between have been compacted away.
+  if (record.is_behind_gap) {
+    if (record.header.version < version || !executed.assign(checkpoint.gtid_set)) return contradiction;
+    version = record.header.version;
+  }
   return executed.text() == checkpoint.gtid_set ? Result<void>() : contradiction;
 }
 
@@ -337,46 +381,7 @@ BasicRingWriter<Memory>::~BasicRingWriter() {
   if (epoch().value() == 0 && !remove_epoch(impl_->path, epoch_of(where))) return;
 }
 
-// ---------------------------------------------------------------------- slots and chunks
-
-template <class Memory>
-std::uint64_t BasicRingWriter<Memory>::Impl::chunk_of(std::uint64_t slot) const {
-  return *std::prev(std::upper_bound(chunk_firsts.begin(), chunk_firsts.end(), slot));
-}
-
-template <class Memory>
-Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t slots) {
-  const std::uint64_t first = chunk_slots;
-  if (slots > view.max_slots() - first) {
-    return Error{ErrorKind::kLimit,
-                 "the ring's slot table is full: a new epoch is needed (restart the writer with a "
-                 "larger ring.max_size)"};
-  }
-  const std::string file = chunk_path(view.directory(), first);
-  RINGSIDE_ASSIGN(const UniqueFd fd, create_file(file, 0640));
-  Result<void> allocated = allocate(fd.get(), file, 0, slots * segment_bytes());
-  if (allocated) {
-    allocated = allocate(header_fd.get(), header_path(view.directory()), 0, slot_table_bytes(first + slots));
-  }
-  // Mapped here, where it may still fail, and not in the middle of an append.
-  if (allocated) {
-    if (const Result<std::uint64_t> mapped = view.map_chunk(first); !mapped) allocated = mapped.error();
-  }
-  if (!allocated) {
-    ::unlink(file.c_str());
-    return allocated;
-  }
-  view.populate(first, slots);
-  // New entries are zero, in a table that nobody has spoilt.
-  for (std::uint64_t s = first; s < first + slots; ++s) {
-    if (Memory::load_acquire(&view.slot_entry(s).generation) % 2 == 1) free_slot(s);
-  }
-  chunk_firsts.push_back(first);
-  chunk_slots += slots;
-  Memory::store_release(&header().slot_count, chunk_slots);
-  for (std::uint64_t s = chunk_slots; s-- > first;) free_slots.push_back(s);
-  return {};
-}
+// ---------------------------------------------------------------------- slots
 
 template <class Memory>
 void BasicRingWriter<Memory>::Impl::take_slot(std::uint64_t slot, std::uint32_t run,
@@ -389,81 +394,27 @@ void BasicRingWriter<Memory>::Impl::take_slot(std::uint64_t slot, std::uint32_t 
   const std::uint64_t generation = Memory::load_acquire(&entry.generation) + 1;
   RINGSIDE_ASSERT(generation % 2 == 1);
   Memory::store_seq_cst(&entry.generation, generation);  // before any word of the new contents: R2
+  for (std::uint64_t s = slot + 1; s < slot + run; ++s)
+    skip_generation(s);  // likewise, for who knew them as singles
   segment = SlotInfo{slot, generation, start, run, static_cast<std::uint32_t>(chunk_first)};
   const Result<void> known = view.know(segment);
   RINGSIDE_ASSERT(known.has_value());  // our own chunk, allocated and mapped by us
+  ledger.open(slot, run);
   used_slots += run;
   Memory::store_release(&header().used_bytes, used_slots * segment_bytes());
+}
+
+// A free slot stays free, and is not what anybody has known.
+template <class Memory>
+void BasicRingWriter<Memory>::Impl::skip_generation(std::uint64_t slot) {
+  SlotEntry& entry = view.slot_entry(slot);
+  Memory::store_seq_cst(&entry.generation, Memory::load_acquire(&entry.generation) + 2);
 }
 
 template <class Memory>
 void BasicRingWriter<Memory>::Impl::free_slot(std::uint64_t slot) {
   SlotEntry& entry = view.slot_entry(slot);
   Memory::store_seq_cst(&entry.generation, Memory::load_acquire(&entry.generation) + 1);  // F1
-}
-
-template <class Memory>
-Result<void> BasicRingWriter<Memory>::Impl::check_limit(std::uint64_t slots, std::uint64_t bytes) const {
-  const std::uint64_t after = (used_slots + slots) * segment_bytes();
-  // What fits behind the tail is welcome even when a large transaction has left more than max_size in use.
-  if (slots == 0 || after <= options.max_bytes) return {};
-  // Only what is large may use the reserve: otherwise it would just be a larger max_size.
-  const bool is_large = bytes > options.chunk_bytes;
-  if (is_large && after <= options.max_bytes + options.reserve_bytes) return {};
-  return Error{
-      ErrorKind::kLimit,
-      fmt::format(
-          "the ring is full: {} bytes in use, {} more needed, ring.max_size is {}{}; raise ring.max_size",
-          used_slots * segment_bytes(), slots * segment_bytes(), options.max_bytes,
-          is_large ? fmt::format(" (and ring.transaction_reserve {})", options.reserve_bytes) : "")};
-}
-
-template <class Memory>
-Result<void> BasicRingWriter<Memory>::make_room(const RoomNeeded& needed) {
-  Impl& self = *impl_;
-  const std::uint64_t capacity = self.capacity();
-  RINGSIDE_ASSERT(needed.largest <= capacity);
-  // Every segment but the last one is filled to within one record: that bounds how many a transaction takes,
-  // in whatever order its records come. A jumbo record closes the segment before it and opens one after it.
-  const std::uint64_t usable = needed.largest <= capacity / 2 ? capacity - needed.largest : capacity / 2;
-  std::uint64_t singles = needed.jumbo.size() + (needed.bytes == 0 ? 0 : 1);
-  const std::uint64_t left = self.segment_bytes() - std::min(self.segment_bytes(), self.offset);
-  if (self.segment.run != 1 || needed.bytes + record_bytes(Impl::kSegmentEndPayload) > left) {
-    singles += needed.bytes / usable;
-  } else if (needed.jumbo.empty()) {
-    singles = 0;  // fits behind the tail
-  }
-  std::uint64_t slots = singles;
-  std::vector<std::uint32_t> runs;
-  for (const std::uint64_t bytes : needed.jumbo) {
-    const std::uint64_t whole = bytes + self.checkpoint_bytes() + record_bytes(Impl::kSegmentEndPayload);
-    runs.push_back(static_cast<std::uint32_t>((whole + self.segment_bytes() - 1) / self.segment_bytes()));
-    slots += runs.back();
-  }
-  RINGSIDE_TRY(self.check_limit(slots, slots * self.segment_bytes()));
-
-  // What an attempt before made and this one cannot use as it is becomes ordinary slots.
-  std::size_t fitting = 0;
-  while (fitting < std::min(runs.size(), self.ready_jumbos.size()) &&
-         self.ready_jumbos[fitting].second == runs[fitting]) {
-    ++fitting;
-  }
-  while (self.ready_jumbos.size() > fitting) {
-    const auto [first, run] = self.ready_jumbos.back();
-    self.ready_jumbos.pop_back();
-    for (std::uint64_t s = first + run; s-- > first;) self.free_slots.push_back(s);
-  }
-  for (std::size_t i = fitting; i < runs.size(); ++i) {
-    const std::uint64_t first = self.chunk_slots;
-    RINGSIDE_TRY(self.add_chunk(runs[i]));
-    self.free_slots.resize(self.free_slots.size() -
-                           runs[i]);  // add_chunk put them last: they are not singles
-    self.ready_jumbos.emplace_back(first, runs[i]);
-  }
-  while (self.free_slots.size() < singles) {
-    RINGSIDE_TRY(self.add_chunk(self.options.chunk_bytes / self.segment_bytes()));
-  }
-  return {};
 }
 
 // ---------------------------------------------------------------------- appending, publishing
@@ -511,9 +462,10 @@ template <class Memory>
 void BasicRingWriter<Memory>::Impl::next_segment(std::uint32_t run) {
   std::uint64_t slot = 0;
   if (run == 1) {
-    RINGSIDE_ASSERT(!free_slots.empty());
-    slot = free_slots.back();
-    free_slots.pop_back();
+    const std::optional<std::uint64_t> lowest = space.find(1, false);
+    RINGSIDE_ASSERT(lowest.has_value());  // make_room saw to it
+    slot = *lowest;
+    space.take(slot, 1);
   } else {
     // The first that is large enough: a jumbo record that fitted the slack of the one before has left its own
     // behind. Nobody takes one that comes after his own, so everybody's own is there when his turn comes.
@@ -573,6 +525,11 @@ void BasicRingWriter<Memory>::Impl::wake_sleepers() {
     const std::uint64_t sleep = Memory::load_seq_cst(&watch.reader().sleep_word);  // pairs with S1
     if (sleep % 2 == 1 && sleep != watch.woken_for) wake(watch, sleep);
   }
+}
+
+template <class Memory>
+bool BasicRingWriter<Memory>::has_unpublished() const {
+  return impl_->position() != impl_->committed;
 }
 
 template <class Memory>
@@ -647,6 +604,12 @@ std::uint32_t BasicRingWriter<Memory>::record_length(Address address) const {
 }
 
 template <class Memory>
+RecordType BasicRingWriter<Memory>::record_type(Address address) const {
+  const auto* words = reinterpret_cast<const std::uint64_t*>(impl_->view.at(address));
+  return static_cast<RecordType>(Memory::load_acquire(words + 1) & 0xff);
+}
+
+template <class Memory>
 void BasicRingWriter<Memory>::set_capture_state(CaptureState state) {
   const auto value = static_cast<std::uint64_t>(state);
   if (Memory::load_acquire(&impl_->header().capture_state) == value) return;
@@ -683,9 +646,16 @@ void BasicRingWriter<Memory>::set_server_id(std::uint64_t server_id) {
   Memory::store_release(&impl_->header().server_id, server_id);
 }
 
+// Would the segments that wait for readers go on waiting without this one? It may be one of several.
+template <class Memory>
+bool BasicRingWriter<Memory>::Impl::holds_room(const ReaderFile& reader) const {
+  return !pending.empty() && Memory::load_seq_cst(&reader.reclaim_position) < pending.front().position;
+}
+
 template <class Memory>
 std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
   Impl& self = *impl_;
+  if (!self.waits_for_readers || self.waits_since_ns == 0) self.waits_since_ns = now_ns;
   std::size_t evicted = 0;
   std::size_t in_use = 0;  // up to the last slot in use
   for (std::size_t i = 0; i < kMaxReaders; ++i) {
@@ -704,9 +674,12 @@ std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
       watch.progress = progress;
       watch.progress_since_ns = now_ns;
     }
+    const bool is_waited_for = self.waits_for_readers && self.holds_room(watch.reader());
+    const bool holds_much =
+        self.committed - std::min(reclaim, self.committed) > self.options.reader_limit_bytes;
     const bool is_stuck =
-        self.committed - std::min(reclaim, self.committed) > self.options.reader_limit_bytes &&
-        now_ns - watch.progress_since_ns > self.options.reader_grace_ns;
+        ((holds_much || is_waited_for) && now_ns - watch.progress_since_ns > self.options.reader_grace_ns) ||
+        (is_waited_for && now_ns - self.waits_since_ns > self.options.reader_wait_ns);
     const bool is_dead = !is_locked_elsewhere(watch.lock_probe.get());
     if (!is_stuck && !is_dead) continue;
     Memory::store_seq_cst(&mark, incarnation);  // E1, pairs with R4
@@ -735,12 +708,24 @@ std::vector<ReaderStatus> BasicRingWriter<Memory>::readers() const {
 
 template <class Memory>
 RingUsage BasicRingWriter<Memory>::usage() const {
-  return RingUsage{impl_->used_slots * impl_->segment_bytes(),
-                   impl_->options.max_bytes,
-                   impl_->chunk_slots * impl_->segment_bytes(),
-                   impl_->chunk_firsts.size(),
-                   impl_->used_slots,
-                   Position(impl_->committed)};
+  const Impl& self = *impl_;
+  RingUsage usage;
+  usage.used_bytes = self.used_slots * self.segment_bytes();
+  usage.live_bytes = self.ledger.live_bytes();
+  usage.pending_bytes = self.pending_slots * self.segment_bytes();
+  usage.limit_bytes = self.options.max_bytes;
+  usage.chunk_bytes = self.space.slots_with_memory() * self.segment_bytes();
+  usage.chunks =
+      static_cast<std::uint64_t>(std::count_if(self.space.chunks().begin(), self.space.chunks().end(),
+                                               [](const auto& chunk) { return chunk.has_memory; }));
+  usage.slots = self.space.size();
+  usage.segments = self.used_slots;
+  usage.segments_freed = self.segments_freed;
+  usage.chunks_given_back = self.chunks_given_back;
+  usage.committed = Position(self.committed);
+  return usage;
 }
 
 }  // namespace ringside::shm
+
+#include "shm/ring_space_impl.h"

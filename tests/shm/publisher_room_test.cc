@@ -129,8 +129,8 @@ TEST(Publisher, WhatFitsBehindTheTailIsWelcomeAlsoBeyondTheSteadyState) {
   std::uint64_t version = 2;
   Result<Publisher::Quarantined> last = Publisher::Quarantined();
   while (version < 1000 && last) {
-    ASSERT_TRUE(writer.update(1, json_text("small")));
-    last = writer.try_commit(++version);
+    ASSERT_TRUE(writer.insert(1000 + version, json_text("small")));
+    last = writer.commit_soon(++version);
   }
   EXPECT_GT(version, 3u) << "the first small one fits the tail's segment";
   ASSERT_FALSE(last) << "a small one may not open a segment in the reserve";

@@ -238,7 +238,8 @@ void expect_no_leftovers(const RingOptions& options, Epoch epoch) {
   EXPECT_EQ(others, 3u) << "header, catalogue, readers";
   TestWriter writer{PublisherOptions{options, std::uint64_t{1} << 20, "/tmp"}};
   ASSERT_TRUE(writer.open());
-  EXPECT_EQ(writer->ring().usage().chunk_bytes, chunk_bytes) << "no chunk that the ring does not count";
+  EXPECT_EQ(writer->ring().usage().slots * options.segment_bytes, chunk_bytes)
+      << "no chunk that the ring does not count";
 }
 
 // Prepares a ring, kills a process that acts on it at one stop after the other, and checks what it has left.
