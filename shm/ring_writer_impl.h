@@ -513,7 +513,7 @@ void BasicRingWriter<Memory>::publish(Version version, std::string_view gtid,
 
 // P4. A look at each of the 64 reader files would cost more than all the rest of a small transaction. Joiners take the
 // first slot that is free, so the slots met in use and the one behind them are all there is, but for a joiner that took its
-// slot while one below was locked and not yet in use: check_readers meets that one and wakes it once.
+// slot while one below was locked and not yet in use: check_readers meets that one.
 template <class Memory>
 void BasicRingWriter<Memory>::Impl::wake_sleepers() {
   while (watched < kMaxReaders &&
@@ -662,9 +662,6 @@ std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
     ReaderWatch& watch = self.watches[i];
     const std::uint64_t incarnation = Memory::load_seq_cst(&watch.reader().incarnation);  // F2
     if (incarnation != 0) in_use = i + 1;
-    // Nothing published so far has looked at it: it may have gone to sleep before.
-    if (incarnation != 0 && i >= self.watched)
-      self.wake(watch, Memory::load_seq_cst(&watch.reader().sleep_word));
     std::uint64_t& mark = self.header().evicted[i];
     if (incarnation == 0 || incarnation == Memory::load_acquire(&mark)) continue;
     const std::uint64_t progress = Memory::load_acquire(&watch.reader().progress);
@@ -689,6 +686,7 @@ std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
     if (::write(watch.wake.get(), &byte, 1) < 0 && errno != EAGAIN) continue;  // E2
   }
   self.watched = in_use;
+  self.wake_sleepers();  // the P4 of who is in use where publishing has not looked
   return evicted;
 }
 
