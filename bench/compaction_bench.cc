@@ -3,7 +3,7 @@
 //
 //   --ring-mib N     ring.max_size (default 16, which is for the tests; figures are of 256 and more)
 //   --segment-kib N  its segments (default 64; 1024 is the product's default)
-//   --laps N         ring sizes captured before the lap that is measured (default 3)
+//   --laps N         ring sizes captured before the lap that is measured (default 1; figures are after 3)
 //
 // Items are rows. The counters: written_per_captured (bytes appended, relocations included, over bytes captured), the CPU of
 // the longest compaction step, p99 and most of what a transaction costs with its share of compaction, captured MB per second
@@ -35,7 +35,7 @@ namespace {
 struct Size {
   std::uint64_t ring_mib = 16;
   std::uint64_t segment_kib = 64;
-  std::uint64_t laps = 3;
+  std::uint64_t laps = 1;
 };
 Size size;
 

@@ -172,7 +172,7 @@ def record(step, options):
         raise Failed(f"{program} is missing: cmake --build {options.build}")
     rounds = options.rounds
     if step == "compaction":
-        arguments = [*arguments, "--ring-mib", str(options.ring_mib), "--segment-kib", str(options.segment_kib)]
+        arguments = [*arguments, "--ring-mib", str(options.ring_mib), "--segment-kib", str(options.segment_kib), "--laps", "3"]
         rounds = options.compaction_rounds
     about = machine.describe(program)
     runs = [run(program, *arguments) for _ in range(rounds)]

@@ -12,8 +12,8 @@ namespace ringside::replica {
 namespace {
 
 // Between two looks at the clock.
-constexpr unsigned kRecordsPerLook = 64;
-constexpr std::size_t kRemovalsPerLook = 256;
+constexpr unsigned kRecordsPerLook = 32;
+constexpr std::size_t kRemovalsPerLook = 128;
 
 }  // namespace
 
@@ -126,7 +126,7 @@ Follower::Slice Follower::apply_slice(Session& session) {
   has_worked_ = true;
   const bool is_served = &session == current_.get();
   TableStore& store = session.store;
-  const std::uint64_t end_ns = monotonic_ns() + kSliceNs;
+  const std::uint64_t end_ns = monotonic_ns() + (is_served ? kServingSliceNs : kSliceNs);
   shm::Record record;
   for (unsigned count = 1;; ++count) {
     while (!store.remove_some(kRemovalsPerLook)) {

@@ -10,7 +10,7 @@
 // Threads: one.   Ownership: owns readers and stores. References from tables() and reader() are valid until the next
 // turn().
 // Errors: none leave; reason() says in words why it is not serving. Each cause is logged once.
-// Limits: kSliceNs of applying a turn; attempts to attach are kMaxBackoffNs apart at most.
+// Limits: kSliceNs of joining a turn, kServingSliceNs of applying while answers are given; attempts to attach are kMaxBackoffNs apart at most.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +36,8 @@ class Follower {
  public:
   enum class State : std::uint8_t { kWaiting, kJoining, kServing };
   static constexpr std::uint64_t kSliceNs = 1'000'000;
+  // What a request that arrives meanwhile waits at most: as long as answering a few dozen others takes.
+  static constexpr std::uint64_t kServingSliceNs = 50'000;
   static constexpr std::uint64_t kMinBackoffNs = 10'000'000;
   static constexpr std::uint64_t kMaxBackoffNs = 1'000'000'000;
   static constexpr std::uint64_t kSilenceNs = 5'000'000'000;  // of the writer

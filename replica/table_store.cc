@@ -129,8 +129,8 @@ Applied TableStore::apply_commit(const shm::Record& record) {
   for (const PendingEvent& event : events_) run_event(event);
   if (!events_.empty()) rebuild_routes();
   events_.clear();
-  before_.clear();
-  is_removing_ = !removals_.empty();
+  // What was before is asked for no more: no row is newer than what is visible. It is taken apart in slices.
+  is_removing_ = !removals_.empty() || !before_.empty();
   removed_ = 0;
   return Applied::kCommit;
 }
@@ -151,7 +151,8 @@ bool TableStore::remove_some(std::size_t limit) {
     if (!readable || header.type != RecordType::kTombstone) continue;
     if (!table->index.erase(removal.hash, removal.handle)) continue;
   }
-  if (removed_ < removals_.size()) return false;
+  for (; limit > 0 && !before_.empty(); --limit) before_.erase(before_.begin());
+  if (removed_ < removals_.size() || !before_.empty()) return false;
   removals_.clear();
   is_removing_ = false;
   return true;

@@ -24,6 +24,7 @@
 #include "shm/memory.h"
 #include "shm/ring_files.h"
 #include "shm/ring_writer.h"
+#include "shm/twin_word.h"
 
 namespace ringside::shm {
 
@@ -79,7 +80,8 @@ Result<void> retire_other_epochs(const RingPath& path, Epoch keep, Epoch superse
       RINGSIDE_ASSIGN(const std::uint64_t size, file_size(fd->get(), header));
       if (size >= kHeaderBytes) {
         RINGSIDE_ASSIGN(const MappedFile file, MappedFile::map(header, Access::kReadWrite, kHeaderBytes));
-        Memory::store_seq_cst(&static_cast<RingHeader*>(file.data())->superseded_by, superseded_by.value());
+        store_twin_seq_cst<Memory>(static_cast<RingHeader*>(file.data())->superseded_by,
+                                   superseded_by.value());
         wake_all(path.epoch(epoch), kMaxReaders);
       }
     } else if (fd.error().kind != ErrorKind::kNotFound) {

@@ -20,7 +20,7 @@ namespace ringside::shm {
 
 inline constexpr std::uint64_t kRingMagic = 0x45444953474e4952;  // "RINGSIDE", little-endian
 inline constexpr std::uint64_t kReaderMagic = 0x5245444145525352;
-inline constexpr std::uint64_t kLayoutVersion = 3;
+inline constexpr std::uint64_t kLayoutVersion = 4;
 inline constexpr std::size_t kMaxReaders = 64;
 inline constexpr std::size_t kHeaderBytes = 4096;
 inline constexpr std::size_t kReaderFileBytes = 4096;
@@ -47,6 +47,14 @@ struct SourceClock {
   std::uint64_t commit_time_resolution_us = 0;  // 0: unknown
 };
 
+// A word that changes, stored twice: the copy first, then the word, so that one bit that flips in either shows
+// (shm/twin_word.h has the ways to store and to load one).
+struct TwinWord {
+  std::uint64_t word;
+  std::uint64_t copy;
+};
+static_assert(sizeof(TwinWord) == 16 && std::is_trivially_copyable_v<TwinWord>);
+
 // Page 0 of `header`. Written by the writer only.
 struct RingHeader {
   // Line 0: identity. Constant once `epoch` is set, which is stored last.
@@ -59,41 +67,45 @@ struct RingHeader {
   std::uint64_t reserved0;
   std::uint64_t epoch;
   // Line 1: the one word that makes the log exist. seq_cst: pairs with ReaderFile::sleep_word.
-  std::uint64_t committed_position;
-  std::uint64_t reserved1[7];
-  // Line 2: what the source last was.
-  std::uint64_t source_version;   // newest version that the writer has seen from the source
-  std::uint64_t source_alive_ns;  // CLOCK_MONOTONIC of the source's last sign of life (event or heartbeat)
-  std::uint64_t capture_state;    // CaptureState
-  std::uint64_t writer_heartbeat_ns;  // CLOCK_MONOTONIC of the capture thread's last turn
-  std::uint64_t server_id;            // under which the writer follows the binlog
-  std::uint64_t superseded_by;        // the next epoch, once there is one; else 0
-  std::uint64_t source_time_us;  // source's clock at its last commit or heartbeat with a time; 0: unknown
-  std::uint64_t
-      source_clock_offset_us;  // two's complement: the source's clock less this host's CLOCK_REALTIME
-  // Line 3: space, and the rest of what is known of the source's clock.
-  std::uint64_t slot_count;                 // entries of the slot table that have ever been used; grows only
-  std::uint64_t used_bytes;                 // slots in use
-  std::uint64_t limit_bytes;                // ring.max_size
-  std::uint64_t source_clock_error_us;      // the offset is right to within this; 0: it was not measured
-  std::uint64_t commit_time_resolution_us;  // of the commit records' times; 0: unknown
-  std::uint64_t reserved3[3];
-  std::uint64_t reserved4[96];
+  TwinWord committed_position;
+  std::uint64_t reserved1[6];
+  // Line 2: what the source last was, as it moves with every event.
+  TwinWord source_version;       // newest version that the writer has seen from the source
+  TwinWord source_alive_ns;      // CLOCK_MONOTONIC of the source's last sign of life (event or heartbeat)
+  TwinWord source_time_us;       // source's clock at its last commit or heartbeat with a time; 0: unknown
+  TwinWord writer_heartbeat_ns;  // CLOCK_MONOTONIC of the capture thread's last turn
+  // Line 3: state.
+  TwinWord capture_state;  // CaptureState
+  TwinWord superseded_by;  // the next epoch, once there is one; else 0
+  TwinWord server_id;      // under which the writer follows the binlog
+  TwinWord slot_count;     // entries of the slot table that have ever been used; grows only
+  // Line 4: space; what is known of the source's clock.
+  TwinWord used_bytes;              // slots in use
+  TwinWord limit_bytes;             // ring.max_size
+  TwinWord source_clock_offset_us;  // two's complement: the source's clock less this host's CLOCK_REALTIME
+  TwinWord source_clock_error_us;   // the offset is right to within this; 0: it was not measured
+  // Line 5: the rest of the clock; under which conditions these files may be gone on with.
+  TwinWord commit_time_resolution_us;  // of the commit records' times; 0: unknown
+  TwinWord boot_id;                    // of the boot in which a writer last had the files open (shm/boot.h)
+  TwinWord clean_stop;                 // 1: synced as they are, nothing has been stored since
+  TwinWord reserved2;
+  std::uint64_t reserved3[80];
   // At 1,024: per reader slot the incarnation of the reader that was evicted from it.
-  std::uint64_t evicted[kMaxReaders];
+  TwinWord evicted[kMaxReaders];
 };
 static_assert(std::is_trivially_copyable_v<RingHeader> && std::is_standard_layout_v<RingHeader>);
 static_assert(offsetof(RingHeader, epoch) == 56 && offsetof(RingHeader, committed_position) == 64);
-static_assert(offsetof(RingHeader, source_version) == 128 && offsetof(RingHeader, slot_count) == 192);
+static_assert(offsetof(RingHeader, source_version) == 128 && offsetof(RingHeader, capture_state) == 192);
+static_assert(offsetof(RingHeader, used_bytes) == 256 && offsetof(RingHeader, boot_id) == 336);
 static_assert(offsetof(RingHeader, evicted) == 1024 && sizeof(RingHeader) <= kHeaderBytes);
 
-// Behind the header page: one entry a slot. Written by the writer only.
+// Behind the header page: one entry a slot. Written by the writer only (shm/slot_table.h).
 struct SlotEntry {
-  std::uint64_t generation;      // odd: in use. Stored last when a slot is taken, first when it is freed.
+  std::uint64_t generation;      // odd: in use. Stored last, when a slot is taken and when it is freed.
   std::uint64_t start_position;  // of the segment in it
   std::uint64_t
       run_and_chunk;    // low half: slots the segment takes; high half: first slot of the chunk's file
-  std::uint64_t check;  // crc32c of the two words above
+  std::uint64_t check;  // low half: crc32c of the two words above; high half: the generation's low half
 };
 static_assert(sizeof(SlotEntry) == 32 && std::is_trivially_copyable_v<SlotEntry>);
 
@@ -106,14 +118,16 @@ constexpr std::uint64_t slot_table_bytes(std::uint64_t slots) {
 struct ReaderFile {
   std::uint64_t magic;
   std::uint64_t epoch;
-  std::uint64_t incarnation;  // random; 0: nobody reads here. seq_cst: pairs with the freeing of slots
+  TwinWord incarnation;  // random; 0: nobody reads here. seq_cst: pairs with the freeing of slots
   std::uint64_t pid;
-  std::uint64_t reserved0[4];
+  std::uint64_t reserved0[3];
   // Line 1.
-  std::uint64_t
-      reclaim_position;    // end of the last transaction made visible; 0 while joining. seq_cst, as above
-  std::uint64_t progress;  // counts up whenever the reader gets on, also while it joins
-  std::uint64_t reserved1[6];
+  TwinWord reclaim_position;  // end of the last transaction made visible; 0 while joining. seq_cst, as above
+  std::uint64_t progress;     // counts up whenever the reader gets on, also while it joins
+  // Where a reader met bytes that contradict themselves, for the writer to look for itself. Kept across joins.
+  std::uint64_t reported_position;
+  std::uint64_t reports;  // counts them; stored after the position
+  std::uint64_t reserved1[3];
   // Line 2: alone, because the writer looks at it at every publishing, and the reader writes line 1 after each.
   std::uint64_t sleep_word;  // odd: asleep on its FIFO. seq_cst: pairs with committed_position
   std::uint64_t reserved2[7];

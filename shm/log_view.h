@@ -29,18 +29,10 @@
 #include "shm/record.h"
 #include "shm/ring_files.h"
 #include "shm/row_index.h"
+#include "shm/slot_table.h"
+#include "shm/twin_word.h"
 
 namespace ringside::shm {
-
-enum class SlotState : std::uint8_t { kFree, kInUse, kCorrupt };
-
-struct SlotInfo {
-  std::uint64_t slot = 0;
-  std::uint64_t generation = 0;  // odd: in use
-  std::uint64_t start_position = 0;
-  std::uint32_t run = 0;          // slots of its segment
-  std::uint32_t chunk_first = 0;  // first slot of the chunk's file
-};
 
 template <class Memory>
 class LogView {
@@ -64,18 +56,26 @@ class LogView {
   std::byte* at(Address address) const { return space_.base() + address * 8; }
   // Asks for the first lines of so many bytes of log.
   void prefetch(Address address, std::uint64_t bytes) const {
-    constexpr std::uint64_t kLine = 64;
-    constexpr std::uint64_t kAtMost = 8 * kLine;
-    for (std::uint64_t i = 0; i < std::min(bytes, kAtMost); i += kLine) __builtin_prefetch(at(address) + i);
+    for (std::uint64_t i = 0; i < std::min<std::uint64_t>(bytes, 512); i += 64)
+      __builtin_prefetch(at(address) + i);
   }
 
-  // The table's word on a slot. One that is just being taken or freed counts as free (J3).
-  SlotState read_slot(std::uint64_t slot, SlotInfo& info) const;
+  // The committed position for one who has come to `reached`. False: the header's word contradicts itself, or what was
+  // reached.
+  bool load_committed(std::uint64_t reached, std::uint64_t& committed) const;
+  // The committed position for one who has reached nothing yet (J3). False: word and copy differ and go on to.
+  bool load_committed_to_join(std::uint64_t& committed) const;
+  // How many entries the slot table has. False: the header's word contradicts itself.
+  bool load_slot_count(std::uint64_t& count) const;
+
+  // The table's word on a slot. One that is just being taken or freed counts as free (J3). `committed`: a committed
+  // position that was read before.
+  SlotState read_slot(std::uint64_t slot, std::uint64_t committed, SlotInfo& info) const;
   // Maps the chunk that begins with this slot; how many slots it has.
   Result<std::uint64_t> map_chunk(std::uint64_t first_slot);
   // For the writer, of a chunk just mapped: what it appends is not to stop at every page for a fault.
-  void populate(std::uint64_t first_slot, std::uint64_t slots) {
-    space_.populate(first_slot << segment_shift_, slots << segment_shift_);
+  void populate(std::uint64_t first, std::uint64_t n) {
+    space_.populate(first << segment_shift_, n << segment_shift_);
   }
   // Makes the slot readable through this view and remembers its generation.
   Result<void> know(const SlotInfo& slot);
@@ -122,8 +122,11 @@ enum class WalkStatus : std::uint8_t { kRecord, kCaughtUp, kGone, kCorrupt };
 template <class Memory>
 class LogWalker {
  public:
-  // Sets the walk to the oldest segment in use (J3, J4). False: the slot table contradicts itself.
-  bool start(LogView<Memory>& view);
+  // Sets the walk to the oldest segment in use (J3, J4). kCorrupt: header or slot table contradict themselves.
+  // kUnavailable: it cannot be told at the moment what is committed.
+  Result<void> start(LogView<Memory>& view);
+  // For the writer that opens: the walk ends at this position, whatever the header says.
+  Result<void> start(LogView<Memory>& view, std::uint64_t limit);
   // The next record below the committed position. A segment end is followed and not returned.
   WalkStatus next(LogView<Memory>& view, Record& record);
 
@@ -139,6 +142,7 @@ class LogWalker {
 
   std::uint64_t position_ = 0;
   std::uint64_t limit_ = 0;  // committed position as last read
+  bool is_limit_fixed_ = false;
   Address address_ = 0;
   SlotInfo segment_;
   bool is_behind_gap_ = false;
@@ -188,23 +192,40 @@ Result<LogView<Memory>> LogView<Memory>::open(const std::string& epoch_directory
   return view;
 }
 
+// The copy is stored first and is never behind. While the two differ, what the word says is committed all the same.
 template <class Memory>
-SlotState LogView<Memory>::read_slot(std::uint64_t slot, SlotInfo& info) const {
-  if (slot >= max_slots_ || slot >= Memory::load_acquire(&header().slot_count)) return SlotState::kFree;
-  const SlotEntry& entry = slot_entry(slot);
+bool LogView<Memory>::load_committed(std::uint64_t reached, std::uint64_t& committed) const {
+  committed = Memory::load_acquire(&header().committed_position.word);  // pairs with P3
+  return committed >= reached && committed <= Memory::load_acquire(&header().committed_position.copy);
+}
+
+// A word that has lost a bit may name an older end of the log, whose rows are in slots that were freed since: who
+// has reached nothing cannot tell, and waits until the two agree.
+template <class Memory>
+bool LogView<Memory>::load_committed_to_join(std::uint64_t& committed) const {
+  const TwinWord& position = header().committed_position;
+  for (int attempt = 0; attempt < kTwinAttempts; ++attempt) {
+    committed = Memory::load_seq_cst(&position.word);  // J3
+    if (Memory::load_acquire(&position.copy) == committed) return true;
+  }
+  return false;
+}
+
+// The copy is stored first: entries that the word does not count yet are there, and free.
+template <class Memory>
+bool LogView<Memory>::load_slot_count(std::uint64_t& count) const {
+  const std::uint64_t word = Memory::load_acquire(&header().slot_count.word);
+  count = Memory::load_acquire(&header().slot_count.copy);
+  return count >= word && count <= max_slots_;
+}
+
+template <class Memory>
+SlotState LogView<Memory>::read_slot(std::uint64_t slot, std::uint64_t committed, SlotInfo& info) const {
+  std::uint64_t count = 0;
+  if (!load_slot_count(count)) return SlotState::kCorrupt;
+  if (slot >= count) return SlotState::kFree;
   info.slot = slot;
-  info.generation = Memory::load_seq_cst(&entry.generation);  // J3
-  if (info.generation % 2 == 0) return SlotState::kFree;
-  const std::uint64_t words[2] = {Memory::load_acquire(&entry.start_position),
-                                  Memory::load_acquire(&entry.run_and_chunk)};
-  const std::uint64_t check = Memory::load_acquire(&entry.check);
-  if (Memory::load_acquire(&entry.generation) != info.generation) return SlotState::kFree;
-  info.start_position = words[0];
-  info.run = static_cast<std::uint32_t>(words[1]);
-  info.chunk_first = static_cast<std::uint32_t>(words[1] >> 32);
-  const bool sane = check == crc32c(words, sizeof words) && info.run > 0 && slot + info.run <= max_slots_ &&
-                    info.chunk_first <= slot;
-  return sane ? SlotState::kInUse : SlotState::kCorrupt;
+  return read_slot_entry<Memory>(slot_entry(slot), committed, max_slots_, info);
 }
 
 template <class Memory>
@@ -323,32 +344,52 @@ bool LogWalker<Memory>::enter(LogView<Memory>& view, const SlotInfo& slot) {
 }
 
 template <class Memory>
-bool LogWalker<Memory>::start(LogView<Memory>& view) {
-  limit_ = view.load_seq_cst(view.header().committed_position);  // J3
+Result<void> LogWalker<Memory>::start(LogView<Memory>& view) {
+  std::uint64_t committed = 0;
+  if (!view.load_committed_to_join(committed)) {  // J3
+    return Error{ErrorKind::kUnavailable,
+                 "the ring's committed position and its copy differ: its next writer sets them right"};
+  }
+  RINGSIDE_TRY(start(view, committed));
+  is_limit_fixed_ = false;
+  return {};
+}
+
+template <class Memory>
+Result<void> LogWalker<Memory>::start(LogView<Memory>& view, std::uint64_t limit) {
+  limit_ = limit;
+  is_limit_fixed_ = true;
   pending_.clear();
-  const std::uint64_t count = std::min(view.load(view.header().slot_count), view.max_slots());
+  std::uint64_t count = 0;
+  if (!view.load_slot_count(count))
+    return Error{ErrorKind::kCorrupt, "the ring's count of slots contradicts itself"};
   for (std::uint64_t s = 0; s < count; ++s) {
     SlotInfo slot;
-    const SlotState state = view.read_slot(s, slot);
-    if (state == SlotState::kCorrupt) return false;  // passing it over would lose its rows without a word
+    const SlotState state = view.read_slot(s, limit_, slot);
+    if (state == SlotState::kCorrupt) {  // passing it over would lose its rows without a word
+      return Error{ErrorKind::kCorrupt,
+                   fmt::format("the ring's slot table contradicts itself at slot {}", s)};
+    }
     if (state == SlotState::kInUse && slot.start_position < limit_) pending_.push_back(slot);  // J4
   }
   std::sort(pending_.begin(), pending_.end(),
             [](const SlotInfo& a, const SlotInfo& b) { return a.start_position > b.start_position; });
-  if (pending_.empty()) return false;
+  if (pending_.empty()) return Error{ErrorKind::kCorrupt, "the ring's slot table names no oldest segment"};
   const SlotInfo first = pending_.back();
   pending_.pop_back();
-  return enter(view, first);
+  if (enter(view, first)) return {};
+  return Error{ErrorKind::kCorrupt,
+               fmt::format("the ring's oldest segment, in slot {}, cannot be read", first.slot)};
 }
 
 template <class Memory>
 WalkStatus LogWalker<Memory>::next(LogView<Memory>& view, Record& record) {
   for (;;) {
     if (position_ >= limit_) {
-      limit_ = view.load(view.header().committed_position);
-      if (position_ >= limit_) return WalkStatus::kCaughtUp;
-      // A follower that has just learnt of a transaction: its lines come from the writer's cache together, instead of
-      // each when the record before it says where it begins.
+      if (is_limit_fixed_ && position_ == limit_) return WalkStatus::kCaughtUp;
+      if (is_limit_fixed_ || !view.load_committed(position_, limit_)) return WalkStatus::kCorrupt;
+      if (position_ == limit_) return WalkStatus::kCaughtUp;
+      // A transaction just learnt of: its lines come from the writer's cache together, not one record after the other.
       view.prefetch(address_, limit_ - position_);
     }
     if (buffer_.size() < 4096) buffer_.resize(4096);
@@ -393,7 +434,7 @@ WalkStatus LogWalker<Memory>::follow(LogView<Memory>& view, const Record& end) {
   const std::uint64_t slot = reader.u64();
   const std::uint64_t generation = reader.u64();
   SlotInfo next;
-  const bool fits = reader.ok() && view.read_slot(slot, next) == SlotState::kInUse &&
+  const bool fits = reader.ok() && view.read_slot(slot, limit_, next) == SlotState::kInUse &&
                     next.generation == generation && next.start_position == start;
   return fits && enter(view, next) ? WalkStatus::kRecord : WalkStatus::kCorrupt;
 }

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -117,6 +118,28 @@ Result<void> allocate(int fd, const std::string& path, std::uint64_t offset, std
 
 bool give_back(int fd, std::uint64_t size) {
   return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) == 0;
+}
+
+Result<void> sync_file(int fd, const std::string& path) {
+  if (::fsync(fd) != 0) return io_error("sync", path);
+  return {};
+}
+
+Result<void> sync_epoch(const RingPath& path, const std::string& epoch_directory) {
+  std::vector<std::string> paths;
+  std::error_code error;
+  std::filesystem::directory_iterator entry(epoch_directory, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    if (entry->is_regular_file(error)) paths.push_back(entry->path());
+  }
+  if (error) return Error{ErrorKind::kIo, "cannot list " + epoch_directory + ": " + error.message()};
+  for (const char* directory : {"", "/readers"}) paths.push_back(epoch_directory + directory);
+  paths.push_back(path.ring);
+  for (const std::string& each : paths) {
+    RINGSIDE_ASSIGN(const UniqueFd fd, open_file(each, Access::kRead));
+    RINGSIDE_TRY(sync_file(fd.get(), each));
+  }
+  return {};
 }
 
 Result<bool> try_lock(int fd, const std::string& path) {

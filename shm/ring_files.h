@@ -49,6 +49,11 @@ Result<void> allocate(int fd, const std::string& path, std::uint64_t offset, std
 // to do that.
 bool give_back(int fd, std::uint64_t size);
 
+// Writes back what the file and its mappings hold, and does not return before it is there.
+Result<void> sync_file(int fd, const std::string& path);
+// Every file of the epoch, and the names of all.
+Result<void> sync_epoch(const RingPath& path, const std::string& epoch_directory);
+
 // OFD locks on the whole file. try_lock: true when this descriptor holds it now.
 Result<bool> try_lock(int fd, const std::string& path);
 // True when another open file description holds a write lock.

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "shm/boot.h"
 #include "shm/catalogue_file.h"
 #include "shm/log_view.h"
 
@@ -17,24 +18,37 @@ struct BasicRingReader<Memory>::Impl {
   UniqueFd header_fd;  // for asking who holds the writer's lock
   LogWalker<Memory> walker;
 
-  // Set by join().
+  // Set by join(). The file's words are this reader's alone: what they must be is what it stored last.
   std::size_t slot = kMaxReaders;
   UniqueFd lock;
   MappedFile file;
   UniqueFd wake;
   std::uint64_t incarnation = 0;
+  std::uint64_t reclaim_position = 0;
+  bool is_file_spoilt = false;
   std::uint64_t sleep_word = 0;  // as this reader last stored it
   std::uint64_t progress = 0;
 
   ReaderFile& reader() const { return *static_cast<ReaderFile*>(file.data()); }
+  bool is_own(const TwinWord& stored, std::uint64_t value) const {
+    return Memory::load_acquire(&stored.word) == value && Memory::load_acquire(&stored.copy) == value;
+  }
+  void report(Position position);
 };
+
+// For the writer, which looks for itself: the count goes last.
+template <class Memory>
+void BasicRingReader<Memory>::Impl::report(Position position) {
+  Memory::store_release(&reader().reported_position, position.value());
+  Memory::store_release(&reader().reports, Memory::load_acquire(&reader().reports) + 1);
+}
 
 template <class Memory>
 BasicRingReader<Memory>::BasicRingReader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 template <class Memory>
-Result<std::unique_ptr<BasicRingReader<Memory>>> BasicRingReader<Memory>::attach(const std::string& directory,
-                                                                                 const std::string& name) {
+Result<std::unique_ptr<BasicRingReader<Memory>>> BasicRingReader<Memory>::attach(
+    const std::string& directory, const std::string& name, const std::string& boot_id_path) {
   const RingPath path(directory, name);
   const Result<Epoch> epoch = current_epoch(path);
   if (!epoch) {
@@ -42,6 +56,7 @@ Result<std::unique_ptr<BasicRingReader<Memory>>> BasicRingReader<Memory>::attach
     return Error{ErrorKind::kUnavailable, "there is no ring " + path.ring + " yet: is its writer running?"};
   }
   const std::string where = path.epoch(*epoch);
+  RINGSIDE_ASSIGN(const std::uint64_t boot, read_boot_id(boot_id_path));
   // An epoch that is replaced just now may vanish between two of these steps: the caller tries again.
   auto gone = [](Error error) {
     if (error.kind == ErrorKind::kNotFound) error.kind = ErrorKind::kUnavailable;
@@ -50,6 +65,11 @@ Result<std::unique_ptr<BasicRingReader<Memory>>> BasicRingReader<Memory>::attach
   Result<LogView<Memory>> view = LogView<Memory>::open(where, Access::kRead);
   if (!view) return gone(std::move(view).error());
   if (view->epoch() != *epoch) return Error{ErrorKind::kCorrupt, where + " holds another epoch"};
+  if (!may_be_whole<Memory>(view->header(), boot)) {
+    return Error{ErrorKind::kUnavailable,
+                 "the host has restarted since the ring " + path.ring +
+                     " was written, and its writer had not ended in order: the next writer makes it anew"};
+  }
   Result<CatalogueFile<Memory>> catalogue = CatalogueFile<Memory>::open(catalogue_path(where), Access::kRead);
   if (!catalogue) return gone(std::move(catalogue).error());
   Result<UniqueFd> header_fd = open_file(header_path(where), Access::kRead);
@@ -65,7 +85,7 @@ template <class Memory>
 BasicRingReader<Memory>::~BasicRingReader() {
   if (impl_->incarnation != 0) {
     // Lets go of the log before the lock: the writer then sees a free reader slot, not a dead reader.
-    Memory::store_seq_cst(&impl_->reader().incarnation, 0);
+    store_twin_seq_cst<Memory>(impl_->reader().incarnation, 0);
   }
 }
 
@@ -106,12 +126,11 @@ Result<void> BasicRingReader<Memory>::join() {
   Memory::store_release(&reader.pid, static_cast<std::uint64_t>(::getpid()));
   Memory::store_release(&reader.progress, 0);
   impl_->incarnation = random_nonzero();
-  Memory::store_seq_cst(&reader.reclaim_position, 0);  // J2
-  Memory::store_seq_cst(&reader.incarnation, impl_->incarnation);
-  if (!impl_->walker.start(impl_->view)) {
-    return Error{ErrorKind::kUnavailable, where + " holds no log yet, or its slot table contradicts itself"};
-  }
-  return {};
+  store_twin_seq_cst<Memory>(reader.reclaim_position, 0);  // J2
+  store_twin_seq_cst<Memory>(reader.incarnation, impl_->incarnation);
+  const Result<void> started = impl_->walker.start(impl_->view);
+  if (!started && started.error().kind == ErrorKind::kCorrupt) impl_->report(Position());
+  return started;
 }
 
 template <class Memory>
@@ -121,6 +140,7 @@ std::size_t BasicRingReader<Memory>::slot() const {
 
 template <class Memory>
 Step BasicRingReader<Memory>::next(Record& record) {
+  if (impl_->is_file_spoilt) return is_evicted() ? Step::kEvicted : Step::kCorrupt;
   switch (impl_->walker.next(impl_->view, record)) {
     case WalkStatus::kRecord:
       return Step::kRecord;
@@ -142,12 +162,17 @@ Position BasicRingReader<Memory>::position() const {
 
 template <class Memory>
 Position BasicRingReader<Memory>::committed_position() const {
-  return Position(Memory::load_acquire(&impl_->view.header().committed_position));
+  return Position(Memory::load_acquire(&impl_->view.header().committed_position.word));
 }
 
 template <class Memory>
 void BasicRingReader<Memory>::set_reclaim_position(Position position) {
-  Memory::store_seq_cst(&impl_->reader().reclaim_position, position.value());  // pairs with F2
+  // What the writer believed of a file that has changed of itself is not known: next() says so.
+  impl_->is_file_spoilt |= !impl_->is_own(impl_->reader().reclaim_position, impl_->reclaim_position) ||
+                           !impl_->is_own(impl_->reader().incarnation, impl_->incarnation);
+  if (impl_->is_file_spoilt) return;
+  impl_->reclaim_position = position.value();
+  store_twin_seq_cst<Memory>(impl_->reader().reclaim_position, position.value());  // pairs with F0, F2
   count_progress();
 }
 
@@ -159,13 +184,17 @@ void BasicRingReader<Memory>::count_progress() {
 template <class Memory>
 bool BasicRingReader<Memory>::is_evicted() const {
   if (impl_->incarnation == 0) return false;  // not joined
-  return Memory::load_seq_cst(&impl_->view.header().evicted[impl_->slot]) ==
-         impl_->incarnation;  // R4, pairs with E1
+  // Either of the two: no bit that flips may hide the mark, and none makes one of it.
+  const TwinWord& mark = impl_->view.header().evicted[impl_->slot];
+  return Memory::load_seq_cst(&mark.word) == impl_->incarnation ||  // R4, pairs with E1
+         Memory::load_acquire(&mark.copy) == impl_->incarnation;
 }
 
 template <class Memory>
 bool BasicRingReader<Memory>::is_superseded() const {
-  return Memory::load_seq_cst(&impl_->view.header().superseded_by) != 0;  // pairs with N5
+  const TwinWord& next = impl_->view.header().superseded_by;
+  const std::uint64_t epoch = Memory::load_seq_cst(&next.word);  // pairs with N5
+  return epoch != 0 && epoch == Memory::load_acquire(&next.copy);
 }
 
 template <class Memory>
@@ -177,19 +206,24 @@ template <class Memory>
 SourceState BasicRingReader<Memory>::source() const {
   const RingHeader& h = impl_->view.header();
   SourceState state;
-  const std::uint64_t capture = Memory::load_acquire(&h.capture_state);
-  state.capture = capture <= static_cast<std::uint64_t>(kLastCaptureState)
-                      ? static_cast<CaptureState>(capture)
-                      : CaptureState::kFailed;
-  state.version = Version(Memory::load_acquire(&h.source_version));
-  state.alive_ns = Memory::load_acquire(&h.source_alive_ns);
-  state.writer_heartbeat_ns = Memory::load_acquire(&h.writer_heartbeat_ns);
-  state.source_time_us = Memory::load_acquire(&h.source_time_us);
-  state.clock.offset_us = static_cast<std::int64_t>(Memory::load_acquire(&h.source_clock_offset_us));
-  state.clock.error_us = Memory::load_acquire(&h.source_clock_error_us);
-  state.clock.commit_time_resolution_us = Memory::load_acquire(&h.commit_time_resolution_us);
-  state.used_bytes = Memory::load_acquire(&h.used_bytes);
-  state.limit_bytes = Memory::load_acquire(&h.limit_bytes);
+  // Of two that differ the one that says less for the ring; the writer finds out.
+  std::uint64_t capture = 0;
+  state.capture =
+      load_twin<Memory>(h.capture_state, capture) && capture <= static_cast<std::uint64_t>(kLastCaptureState)
+          ? static_cast<CaptureState>(capture)
+          : CaptureState::kFailed;
+  state.version = Version(load_twin_max<Memory>(h.source_version));
+  state.alive_ns = load_twin_min<Memory>(h.source_alive_ns);
+  state.writer_heartbeat_ns = load_twin_min<Memory>(h.writer_heartbeat_ns);
+  if (!load_twin<Memory>(h.source_time_us, state.source_time_us)) state.source_time_us = 0;
+  std::uint64_t offset_us = 0;
+  const bool is_measured = load_twin<Memory>(h.source_clock_offset_us, offset_us) &&
+                           load_twin<Memory>(h.source_clock_error_us, state.clock.error_us);
+  state.clock.offset_us = static_cast<std::int64_t>(offset_us);
+  if (!is_measured) state.clock.error_us = 0;
+  state.clock.commit_time_resolution_us = load_twin_max<Memory>(h.commit_time_resolution_us);
+  state.used_bytes = load_twin_max<Memory>(h.used_bytes);
+  state.limit_bytes = load_twin_min<Memory>(h.limit_bytes);
   return state;
 }
 
@@ -227,7 +261,7 @@ bool BasicRingReader<Memory>::prepare_sleep() {
   const RingHeader& header = impl_->view.header();
   Memory::store_seq_cst(&reader.sleep_word, ++impl_->sleep_word);  // S1
   const bool moved =
-      Memory::load_seq_cst(&header.committed_position) != impl_->walker.position().value();  // S2
+      Memory::load_seq_cst(&header.committed_position.word) != impl_->walker.position().value();  // S2
   if (moved || is_superseded() || is_evicted()) {
     awake();  // S3
     return false;

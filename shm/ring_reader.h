@@ -24,6 +24,7 @@
 #include "base/bytes.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "shm/boot.h"
 #include "shm/catalogue.h"
 #include "shm/layout.h"
 #include "shm/memory.h"
@@ -54,9 +55,10 @@ template <class Memory>
 class BasicRingReader {
  public:
   // Maps the epoch in force read-only. kUnavailable while there is no ring, or no whole one; kUnsupported for
-  // another layout version; kCorrupt; kIo.
+  // another layout version; kCorrupt; kIo. `boot_id_path`: tests have boots of their own.
   static Result<std::unique_ptr<BasicRingReader>> attach(const std::string& directory,
-                                                         const std::string& name);
+                                                         const std::string& name,
+                                                         const std::string& boot_id_path = kBootIdPath);
   ~BasicRingReader();
   BasicRingReader(const BasicRingReader&) = delete;
   BasicRingReader& operator=(const BasicRingReader&) = delete;
@@ -64,7 +66,8 @@ class BasicRingReader {
   Epoch epoch() const;
 
   // Takes the lowest free reader slot, holds the whole log, and sets the walk to the oldest segment.
-  // kBusy when all slots are taken. Once per RingReader.
+  // kBusy when all slots are taken; kUnavailable while it cannot be told what is committed; kCorrupt. Once per
+  // RingReader.
   Result<void> join();
   // The slot taken by join(), 0 … kMaxReaders-1.
   std::size_t slot() const;
@@ -78,7 +81,7 @@ class BasicRingReader {
   Position committed_position() const;
 
   // "Everything before is visible and not needed any more in its old place." Frees slots to the writer.
-  // Monotonic.
+  // Monotonic. When this reader's file is not what it stored there last, nothing is stored, and next() says kCorrupt.
   void set_reclaim_position(Position position);
   // "I am getting on." For long work without a new reclaim position, e.g. while joining.
   void count_progress();

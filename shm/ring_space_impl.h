@@ -34,10 +34,11 @@ Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t slots) {
   view.populate(first, slots);
   // New entries are zero, in a table that nobody has spoilt.
   for (std::uint64_t s = first; s < first + slots; ++s) {
-    if (Memory::load_acquire(&view.slot_entry(s).generation) % 2 == 1) free_slot(s);
+    slot_table.adopt();
+    if (slot_table.generation(s) % 2 == 1) slot_table.release(s);
   }
   space.add_chunk(slots);
-  Memory::store_release(&header().slot_count, space.size());
+  words.set(&RingHeader::slot_count, space.size());
   return {};
 }
 
@@ -217,7 +218,7 @@ Result<void> BasicRingWriter<Memory>::set_limits(std::uint64_t max_bytes, std::u
   }
   self.options.max_bytes = max_bytes;
   self.options.reserve_bytes = reserve_bytes;
-  Memory::store_release(&self.header().limit_bytes, max_bytes);
+  self.words.set(&RingHeader::limit_bytes, max_bytes);
   return {};
 }
 
@@ -263,7 +264,7 @@ template <class Memory>
 bool BasicRingWriter<Memory>::Impl::begin_scan(const std::optional<SegmentLedger::Victim>& chosen) {
   RINGSIDE_ASSERT(!victim);
   Scan scan;
-  if (!chosen || view.read_slot(chosen->slot, scan.segment) != SlotState::kInUse) return false;
+  if (!chosen || view.read_slot(chosen->slot, committed, scan.segment) != SlotState::kInUse) return false;
   scan.live_share = chosen->live_share;
   victim = scan;
   return true;
@@ -361,10 +362,9 @@ template <class Memory>
 std::uint64_t BasicRingWriter<Memory>::Impl::lowest_reclaim_position() const {
   std::uint64_t lowest = ~std::uint64_t{0};
   for (std::size_t i = 0; i < kMaxReaders; ++i) {
-    const ReaderFile& reader = watches[i].reader();
-    const std::uint64_t incarnation = Memory::load_seq_cst(&reader.incarnation);  // pairs with J2
-    if (incarnation == 0 || incarnation == Memory::load_acquire(&view.header().evicted[i])) continue;
-    lowest = std::min(lowest, Memory::load_seq_cst(&reader.reclaim_position));
+    const std::uint64_t incarnation = watches[i].template load_incarnation<Memory>();  // pairs with J2
+    if (incarnation == 0 || incarnation == words.evicted(i)) continue;
+    lowest = std::min(lowest, watches[i].template load_reclaim<Memory>());
   }
   return lowest;
 }
@@ -379,7 +379,7 @@ bool BasicRingWriter<Memory>::reclaim() {
   for (typename Impl::Pending& each : self.pending) {
     if (each.position > lowest) break;
     if (each.is_freed) continue;
-    self.free_slot(each.slot);  // F1
+    self.slot_table.release(each.slot);  // F1
     each.is_freed = true;
     lowest = self.lowest_reclaim_position();  // F2, and F0 of the next
   }
@@ -387,7 +387,7 @@ bool BasicRingWriter<Memory>::reclaim() {
   while (!self.pending.empty() && self.pending.front().is_freed && self.pending.front().position <= lowest) {
     const typename Impl::Pending& each = self.pending.front();
     // Its slots will be segments of their own: whoever knew them as one must not take the first for unchanged.
-    if (each.run > 1) self.skip_generation(each.slot);
+    if (each.run > 1) self.skip_generation(each.slot, self.position());
     self.space.release(each.slot, each.run);
     self.used_slots -= each.run;
     self.pending_slots -= each.run;
@@ -396,7 +396,7 @@ bool BasicRingWriter<Memory>::reclaim() {
     has_gained = true;
   }
   if (has_gained) {
-    Memory::store_release(&self.header().used_bytes, self.used_slots * self.segment_bytes());
+    self.words.set(&RingHeader::used_bytes, self.used_slots * self.segment_bytes());
     self.give_back_idle_chunks();
   }
   return has_gained;

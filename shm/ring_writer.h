@@ -25,6 +25,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "shm/boot.h"
 #include "shm/catalogue.h"
 #include "shm/gtid.h"
 #include "shm/layout.h"
@@ -44,6 +45,7 @@ struct RingOptions {
   std::uint64_t reader_limit_bytes = std::uint64_t{256} << 20;  // held back without progress
   std::uint64_t reader_grace_ns = 5'000'000'000;                // for so long
   std::uint64_t reader_wait_ns = 30'000'000'000;  // that capture waits for room held by one that gets on
+  std::string boot_id_path = kBootIdPath;         // tests have boots of their own
 };
 
 // The right to write this ring: an OFD lock on writer.lock. Makes the ring's directory. kBusy names the
@@ -111,6 +113,9 @@ class BasicRingWriter {
   // After create(): puts the epoch in force (N3, N4), marks every other epoch superseded, whether it is
   // `previous` (which may be null) or of a writer long gone, and removes its files (N5).
   Result<void> activate(BasicRingWriter* previous);
+  // Syncs the epoch's files as they are, and says so in the header: after a restart of the host they may be gone on with.
+  // May block for as long as a disk takes; on tmpfs it does not. Nothing may be appended after it.
+  Result<void> stop_in_order();
 
   Epoch epoch() const;
   std::uint64_t max_record_bytes() const;

@@ -16,27 +16,18 @@
 #include <optional>
 #include <utility>
 
+#include "shm/boot.h"
 #include "shm/catalogue_file.h"
 #include "shm/epoch_files.h"
+#include "shm/header_words.h"
 #include "shm/log_view.h"
+#include "shm/reader_watch.h"
 #include "shm/ring_writer.h"
 #include "shm/segment_ledger.h"
 #include "shm/slot_space.h"
+#include "shm/slot_table.h"
 
 namespace ringside::shm {
-
-// One reader slot as the writer sees it.
-struct ReaderWatch {
-  MappedFile file;
-  UniqueFd lock_probe;  // for asking whether its reader lives
-  UniqueFd wake;
-  std::uint64_t woken_for = 0;  // the sleep word for which a byte was written
-  std::uint64_t progress = 0;   // as last seen, and since when
-  std::uint64_t incarnation = 0;
-  std::uint64_t progress_since_ns = 0;
-
-  ReaderFile& reader() const { return *static_cast<ReaderFile*>(file.data()); }
-};
 
 template <class Memory>
 struct BasicRingWriter<Memory>::Impl {
@@ -86,7 +77,12 @@ struct BasicRingWriter<Memory>::Impl {
   ExecutedGtids executed;
   std::vector<std::byte> scratch;
 
-  RingHeader& header() const { return view.header(); }
+  // What this writer stored last, in the header's words and in the slot table: nothing is decided by what they have
+  // become.
+  HeaderWords<Memory> words;
+  SlotTable<Memory> slot_table;
+  bool is_stopped = false;  // in order: nothing is appended any more
+
   std::uint64_t segment_bytes() const { return view.segment_bytes(); }
   std::uint64_t position() const { return segment.start_position + offset; }
 
@@ -100,6 +96,7 @@ struct BasicRingWriter<Memory>::Impl {
         ledger(view.segment_bytes()) {}
 
   static Result<std::unique_ptr<Impl>> attach(const RingOptions& options, Epoch epoch);
+  Result<void> check_boot();
   Result<void> open_watches();
   Result<void> adopt_chunks();
   Result<void> adopt_slots();
@@ -115,14 +112,13 @@ struct BasicRingWriter<Memory>::Impl {
   Slots slots_for(const RoomNeeded& needed) const;
   Result<void> take_jumbos(const std::vector<std::uint32_t>& runs);
   std::uint64_t lowest_reclaim_position() const;
-  bool holds_room(const ReaderFile& reader) const;
+  bool holds_room(const ReaderWatch& watch) const;
   std::uint64_t enough_slots() const;
   void give_back_idle_chunks();
   std::vector<std::uint64_t> pinned_slots(std::span<const Address> pinned) const;
   bool begin_scan(const std::optional<SegmentLedger::Victim>& chosen);
-  void skip_generation(std::uint64_t slot);
+  void skip_generation(std::uint64_t slot, std::uint64_t start);
   void take_slot(std::uint64_t slot, std::uint32_t run, std::uint64_t chunk_first, std::uint64_t start);
-  void free_slot(std::uint64_t slot);
   std::uint64_t checkpoint_bytes() const;
   std::uint64_t capacity() const {
     return segment_bytes() - checkpoint_bytes() - record_bytes(kSegmentEndPayload);
@@ -158,9 +154,33 @@ Result<std::unique_ptr<typename BasicRingWriter<Memory>::Impl>> BasicRingWriter<
   if (!locked) return Error{ErrorKind::kBusy, where + " is being written by another process"};
   auto impl =
       std::make_unique<Impl>(options, path, std::move(view), std::move(catalogue), std::move(header_fd));
+  impl->words = HeaderWords<Memory>(&impl->view.header());
+  impl->slot_table = SlotTable<Memory>(&impl->view.slot_entry(0));
+  RINGSIDE_TRY(impl->check_boot());
   RINGSIDE_TRY(impl->open_watches());
-  Memory::store_release(&impl->header().limit_bytes, options.max_bytes);
+  impl->words.set(&RingHeader::limit_bytes, options.max_bytes);
   return impl;
+}
+
+// Files of another boot may be gone on with when they were synced as they are; from now on they are this boot's, and no
+// longer what was synced: that has to be on the disk before anything else is.
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::Impl::check_boot() {
+  const std::string file = header_path(view.directory());
+  RINGSIDE_ASSIGN(const std::uint64_t boot, read_boot_id(options.boot_id_path));
+  if (view.epoch().value() != 0 && !may_be_whole<Memory>(view.header(), boot)) {
+    return Error{
+        ErrorKind::kCorrupt,
+        "the host has restarted uncleanly since the ring was written: some of its pages may be older than "
+        "others"};
+  }
+  if (words.get(&RingHeader::clean_stop) != 0) {
+    words.set(&RingHeader::clean_stop, 0);
+    RINGSIDE_TRY(sync_file(header_fd.get(), file));
+  }
+  if (words.get(&RingHeader::boot_id) == boot) return {};
+  words.set(&RingHeader::boot_id, boot);
+  return sync_file(header_fd.get(), file);
 }
 
 template <class Memory>
@@ -177,6 +197,12 @@ Result<void> BasicRingWriter<Memory>::Impl::open_watches() {
     if (!watch.wake) {
       return Error{errno == ENOENT ? ErrorKind::kCorrupt : ErrorKind::kIo,
                    fmt::format("cannot open {}: {}", wake_path(view.directory(), i), std::strerror(errno))};
+    }
+    watch.reports = Memory::load_acquire(&watch.reader().reports);
+    // A writer was killed in the middle of evicting, or it cannot be told any more whom it evicted: whoever is there.
+    const TwinWord& mark = view.header().evicted[i];
+    if (Memory::load_acquire(&mark.word) != Memory::load_acquire(&mark.copy)) {
+      words.set_evicted(i, watch.template load_incarnation<Memory>());
     }
   }
   return {};
@@ -229,7 +255,7 @@ Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::open(c
   const RingPath path(options.directory, options.name);
   RINGSIDE_ASSIGN(const Epoch epoch, current_epoch(path));
   RINGSIDE_ASSIGN(std::unique_ptr<Impl> impl, Impl::attach(options, epoch));
-  const RingHeader& header = impl->header();
+  const RingHeader& header = impl->view.header();
   if (impl->view.epoch() != epoch) return Error{ErrorKind::kCorrupt, "the ring's header holds another epoch"};
   if (header.segment_bytes != options.segment_bytes || header.chunk_bytes != options.chunk_bytes) {
     return Error{ErrorKind::kUnsupported, "ring.segment_size or ring.chunk_size has changed"};
@@ -244,8 +270,9 @@ Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::open(c
 // being made when its writer died; nobody has used it.
 template <class Memory>
 Result<void> BasicRingWriter<Memory>::Impl::adopt_chunks() {
-  const std::uint64_t counted = Memory::load_acquire(&header().slot_count);
-  if (counted > view.max_slots()) return Error{ErrorKind::kCorrupt, "the ring counts more slots than it has"};
+  std::uint64_t counted = 0;
+  if (!view.load_slot_count(counted))
+    return Error{ErrorKind::kCorrupt, "the ring's count of slots contradicts itself"};
   std::vector<std::uint64_t> chunk_firsts;
   std::error_code error;
   std::filesystem::directory_iterator entry(view.directory(), error);
@@ -273,24 +300,31 @@ Result<void> BasicRingWriter<Memory>::Impl::adopt_chunks() {
         ErrorKind::kCorrupt,
         fmt::format("the ring's chunks hold {} slots where its header counts {}", space.size(), counted)};
   }
+  if (words.get(&RingHeader::slot_count) != counted) words.set(&RingHeader::slot_count, counted);
   return {};
 }
 
 template <class Memory>
 Result<void> BasicRingWriter<Memory>::Impl::adopt_slots() {
   RINGSIDE_TRY(adopt_chunks());
-  committed = Memory::load_acquire(&header().committed_position);
+  // A copy that is ahead is of a transaction that was appended whole and died just before P3: recover() makes up for it
+  // when the log says so too.
+  committed = Memory::load_acquire(&view.header().committed_position.copy);
+  if (committed < Memory::load_acquire(&view.header().committed_position.word))
+    return Error{ErrorKind::kCorrupt, "the ring's committed position contradicts itself"};
   for (std::uint64_t s = 0; s < space.size(); ++s) {
     SlotInfo slot;
-    const SlotState state = view.read_slot(s, slot);
+    const SlotState state = view.read_slot(s, committed, slot);
+    if (state != SlotState::kCorrupt) slot_table.adopt();
     if (state == SlotState::kFree) continue;
+    if (state == SlotState::kInUse &&
+        slot.start_position >= committed) {  // taken, and nothing in it was ever published
+      slot_table.release(s);
+      continue;
+    }
     if (state == SlotState::kCorrupt || !space.is_free(s) || s + slot.run > space.size()) {
       return Error{ErrorKind::kCorrupt,
                    fmt::format("the ring's slot table contradicts itself at slot {}", s)};
-    }
-    if (slot.start_position >= committed) {  // taken by a transaction that was never published
-      free_slot(s);
-      continue;
     }
     for (std::uint64_t i = s; i < s + slot.run; ++i) {
       if (space.is_free(i)) continue;
@@ -300,7 +334,7 @@ Result<void> BasicRingWriter<Memory>::Impl::adopt_slots() {
     ledger.open(s, slot.run);
     used_slots += slot.run;
   }
-  Memory::store_release(&header().used_bytes, used_slots * segment_bytes());
+  words.set(&RingHeader::used_bytes, used_slots * segment_bytes());
   give_back_idle_chunks();
   return {};
 }
@@ -309,9 +343,9 @@ template <class Memory>
 Result<void> BasicRingWriter<Memory>::recover(const std::function<Result<void>(const Record&)>& visit) {
   Impl& self = *impl_;
   LogWalker<Memory> walker;
-  if (!walker.start(self.view))
-    return Error{ErrorKind::kCorrupt, "the ring's slot table names no oldest segment"};
+  RINGSIDE_TRY(walker.start(self.view, self.committed));
   Record record;
+  RecordType last = RecordType::kCheckpoint;
   for (;;) {
     const WalkStatus status = walker.next(self.view, record);
     if (status == WalkStatus::kCaughtUp) break;
@@ -321,12 +355,17 @@ Result<void> BasicRingWriter<Memory>::recover(const std::function<Result<void>(c
     }
     RINGSIDE_TRY(self.recover_gtids(record));
     RINGSIDE_TRY(visit(record));
+    last = record.header.type;
   }
   self.segment = walker.segment();
   self.offset = walker.position().value() - self.segment.start_position;
-  if (self.position() != self.committed) {
-    return Error{ErrorKind::kCorrupt, "the ring's committed position lies inside a record"};
+  if (self.position() != self.committed || last != RecordType::kCommit) {
+    return Error{ErrorKind::kCorrupt, "the ring's committed position is not the end of a commit record"};
   }
+  if (self.words.get(&RingHeader::committed_position) != self.committed) {
+    self.words.set_seq_cst(&RingHeader::committed_position, self.committed);  // P3
+  }
+  self.words.mend();
   self.wake_everybody();  // those that the writer before us did not come to wake
   return {};
 }
@@ -359,14 +398,23 @@ Result<void> BasicRingWriter<Memory>::Impl::recover_gtids(const Record& record) 
 }
 
 template <class Memory>
+Result<void> BasicRingWriter<Memory>::stop_in_order() {
+  Impl& self = *impl_;
+  self.is_stopped = true;
+  RINGSIDE_TRY(sync_epoch(self.path, self.view.directory()));
+  self.words.set(&RingHeader::clean_stop, 1);
+  return sync_file(self.header_fd.get(), header_path(self.view.directory()));
+}
+
+template <class Memory>
 Result<void> BasicRingWriter<Memory>::activate(BasicRingWriter* previous) {
   Impl& self = *impl_;
   const Epoch epoch = self.view.epoch();
   const std::uint64_t number = epoch_of(self.view.directory()).value();
-  if (epoch.value() == 0) Memory::store_seq_cst(&self.header().epoch, number);  // N3
-  RINGSIDE_TRY(set_current_epoch(self.path, Epoch(number)));                    // N4
-  if (previous != nullptr) {                                                    // N5
-    Memory::store_seq_cst(&previous->impl_->header().superseded_by, number);
+  if (epoch.value() == 0) self.words.set_epoch(number);       // N3
+  RINGSIDE_TRY(set_current_epoch(self.path, Epoch(number)));  // N4
+  if (previous != nullptr) {                                  // N5
+    previous->impl_->words.set_seq_cst(&RingHeader::superseded_by, number);
     previous->impl_->wake_everybody();
   }
   return retire_other_epochs<Memory>(self.path, Epoch(number), Epoch(number));
@@ -386,35 +434,22 @@ BasicRingWriter<Memory>::~BasicRingWriter() {
 template <class Memory>
 void BasicRingWriter<Memory>::Impl::take_slot(std::uint64_t slot, std::uint32_t run,
                                               std::uint64_t chunk_first, std::uint64_t start) {
-  SlotEntry& entry = view.slot_entry(slot);
-  const std::uint64_t words[2] = {start, chunk_first << 32 | run};
-  Memory::store_release(&entry.start_position, words[0]);
-  Memory::store_release(&entry.run_and_chunk, words[1]);
-  Memory::store_release(&entry.check, crc32c(words, sizeof words));
-  const std::uint64_t generation = Memory::load_acquire(&entry.generation) + 1;
-  RINGSIDE_ASSERT(generation % 2 == 1);
-  Memory::store_seq_cst(&entry.generation, generation);  // before any word of the new contents: R2
+  const std::uint64_t generation = slot_table.take(slot, run, chunk_first, start);
   for (std::uint64_t s = slot + 1; s < slot + run; ++s)
-    skip_generation(s);  // likewise, for who knew them as singles
+    skip_generation(s, start);  // for who knew them as singles
   segment = SlotInfo{slot, generation, start, run, static_cast<std::uint32_t>(chunk_first)};
   const Result<void> known = view.know(segment);
   RINGSIDE_ASSERT(known.has_value());  // our own chunk, allocated and mapped by us
   ledger.open(slot, run);
   used_slots += run;
-  Memory::store_release(&header().used_bytes, used_slots * segment_bytes());
+  words.set(&RingHeader::used_bytes, used_slots * segment_bytes());
 }
 
-// A free slot stays free, and is not what anybody has known.
+// A free slot stays free, and is not what anybody has known. Taken and released, so that it is a thing that readers know.
 template <class Memory>
-void BasicRingWriter<Memory>::Impl::skip_generation(std::uint64_t slot) {
-  SlotEntry& entry = view.slot_entry(slot);
-  Memory::store_seq_cst(&entry.generation, Memory::load_acquire(&entry.generation) + 2);
-}
-
-template <class Memory>
-void BasicRingWriter<Memory>::Impl::free_slot(std::uint64_t slot) {
-  SlotEntry& entry = view.slot_entry(slot);
-  Memory::store_seq_cst(&entry.generation, Memory::load_acquire(&entry.generation) + 1);  // F1
+void BasicRingWriter<Memory>::Impl::skip_generation(std::uint64_t slot, std::uint64_t start) {
+  slot_table.take(slot, 1, chunk_of(slot), start);
+  slot_table.release(slot);
 }
 
 // ---------------------------------------------------------------------- appending, publishing
@@ -479,7 +514,7 @@ void BasicRingWriter<Memory>::Impl::next_segment(std::uint32_t run) {
   const std::uint64_t start = segment.start_position + segment.run * segment_bytes();
   // The generation that take_slot is about to store: the end record is part of the old segment and goes there
   // first.
-  const std::uint64_t generation = Memory::load_acquire(&view.slot_entry(slot).generation) + 1;
+  const std::uint64_t generation = slot_table.generation(slot) + 1;
   RecordHeader end;
   end.type = RecordType::kSegmentEnd;
   char payload[kSegmentEndPayload];
@@ -492,6 +527,7 @@ void BasicRingWriter<Memory>::Impl::next_segment(std::uint32_t run) {
 template <class Memory>
 Address BasicRingWriter<Memory>::append(RecordHeader header, std::span<std::byte> record) {
   Impl& self = *impl_;
+  RINGSIDE_ASSERT(!self.is_stopped);
   const std::uint64_t end_bytes = record_bytes(Impl::kSegmentEndPayload);
   if (self.offset + record.size() + end_bytes > self.segment.run * self.segment_bytes()) {
     const std::uint64_t whole = record.size() + self.checkpoint_bytes() + end_bytes;
@@ -507,8 +543,8 @@ void BasicRingWriter<Memory>::publish(Version version, std::string_view gtid,
   self.version = version;
   RINGSIDE_ASSERT(self.executed.add(executed_with) && self.executed.add(gtid));
   self.committed = self.position();
-  Memory::store_seq_cst(&self.header().committed_position, self.committed);  // P3
-  self.wake_sleepers();                                                      // P4
+  self.words.set_seq_cst(&RingHeader::committed_position, self.committed);  // P3
+  self.wake_sleepers();                                                     // P4
 }
 
 // P4. A look at each of the 64 reader files would cost more than all the rest of a small transaction. Joiners take the
@@ -517,7 +553,7 @@ void BasicRingWriter<Memory>::publish(Version version, std::string_view gtid,
 template <class Memory>
 void BasicRingWriter<Memory>::Impl::wake_sleepers() {
   while (watched < kMaxReaders &&
-         Memory::load_seq_cst(&watches[watched].reader().incarnation) != 0) {  // pairs with J2
+         watches[watched].template load_incarnation<Memory>() != 0) {  // pairs with J2
     ++watched;
   }
   for (std::size_t i = 0; i < watched; ++i) {
@@ -536,7 +572,7 @@ template <class Memory>
 void BasicRingWriter<Memory>::Impl::wake_everybody() {
   for (std::size_t i = 0; i < kMaxReaders; ++i) {
     ReaderWatch& watch = watches[i];
-    if (Memory::load_seq_cst(&watch.reader().incarnation) != 0) watched = std::max(watched, i + 1);
+    if (watch.template load_incarnation<Memory>() != 0) watched = std::max(watched, i + 1);
     wake(watch, Memory::load_seq_cst(&watch.reader().sleep_word));
   }
 }
@@ -544,7 +580,7 @@ void BasicRingWriter<Memory>::Impl::wake_everybody() {
 template <class Memory>
 void BasicRingWriter<Memory>::Impl::wake(ReaderWatch& watch, std::uint64_t sleep_word) {
   // A byte for nobody would wake whoever joins here next.
-  if (Memory::load_seq_cst(&watch.reader().incarnation) == 0) return;
+  if (watch.template load_incarnation<Memory>() == 0) return;
   watch.woken_for = sleep_word;
   const char byte = 1;
   // A full FIFO is as good as a byte written; nobody at the other end is no concern of ours.
@@ -555,7 +591,7 @@ void BasicRingWriter<Memory>::Impl::wake(ReaderWatch& watch, std::uint64_t sleep
 
 template <class Memory>
 Epoch BasicRingWriter<Memory>::epoch() const {
-  return Epoch(Memory::load_acquire(&impl_->header().epoch));
+  return Epoch(impl_->words.epoch());
 }
 template <class Memory>
 std::uint64_t BasicRingWriter<Memory>::max_record_bytes() const {
@@ -612,44 +648,44 @@ RecordType BasicRingWriter<Memory>::record_type(Address address) const {
 template <class Memory>
 void BasicRingWriter<Memory>::set_capture_state(CaptureState state) {
   const auto value = static_cast<std::uint64_t>(state);
-  if (Memory::load_acquire(&impl_->header().capture_state) == value) return;
-  Memory::store_release(&impl_->header().capture_state, value);
+  if (impl_->words.get(&RingHeader::capture_state) == value) return;
+  impl_->words.set(&RingHeader::capture_state, value);
   impl_->wake_everybody();
 }
 template <class Memory>
 void BasicRingWriter<Memory>::set_source(Version newest, std::uint64_t source_time_us,
                                          std::uint64_t alive_ns) {
-  RingHeader& header = impl_->header();
-  if (newest.value() > Memory::load_acquire(&header.source_version)) {
-    Memory::store_release(&header.source_version, newest.value());
+  HeaderWords<Memory>& words = impl_->words;
+  if (newest.value() > words.get(&RingHeader::source_version)) {
+    words.set(&RingHeader::source_version, newest.value());
   }
-  if (source_time_us != 0) Memory::store_release(&header.source_time_us, source_time_us);
-  Memory::store_release(&header.source_alive_ns, alive_ns);
+  if (source_time_us != 0) words.set(&RingHeader::source_time_us, source_time_us);
+  words.set(&RingHeader::source_alive_ns, alive_ns);
 }
 template <class Memory>
 void BasicRingWriter<Memory>::set_source_clock(const SourceClock& clock) {
-  RingHeader& header = impl_->header();
-  Memory::store_release(&header.source_clock_offset_us, static_cast<std::uint64_t>(clock.offset_us));
-  Memory::store_release(&header.source_clock_error_us, clock.error_us);
-  Memory::store_release(&header.commit_time_resolution_us, clock.commit_time_resolution_us);
+  HeaderWords<Memory>& words = impl_->words;
+  words.set(&RingHeader::source_clock_offset_us, static_cast<std::uint64_t>(clock.offset_us));
+  words.set(&RingHeader::source_clock_error_us, clock.error_us);
+  words.set(&RingHeader::commit_time_resolution_us, clock.commit_time_resolution_us);
 }
 template <class Memory>
 void BasicRingWriter<Memory>::beat(std::uint64_t now_ns) {
-  Memory::store_release(&impl_->header().writer_heartbeat_ns, now_ns);
+  impl_->words.set(&RingHeader::writer_heartbeat_ns, now_ns);
 }
 template <class Memory>
 std::uint64_t BasicRingWriter<Memory>::server_id() const {
-  return Memory::load_acquire(&impl_->header().server_id);
+  return impl_->words.get(&RingHeader::server_id);
 }
 template <class Memory>
 void BasicRingWriter<Memory>::set_server_id(std::uint64_t server_id) {
-  Memory::store_release(&impl_->header().server_id, server_id);
+  impl_->words.set(&RingHeader::server_id, server_id);
 }
 
 // Would the segments that wait for readers go on waiting without this one? It may be one of several.
 template <class Memory>
-bool BasicRingWriter<Memory>::Impl::holds_room(const ReaderFile& reader) const {
-  return !pending.empty() && Memory::load_seq_cst(&reader.reclaim_position) < pending.front().position;
+bool BasicRingWriter<Memory>::Impl::holds_room(const ReaderWatch& watch) const {
+  return !pending.empty() && watch.template load_reclaim<Memory>() < pending.front().position;
 }
 
 template <class Memory>
@@ -660,26 +696,26 @@ std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
   std::size_t in_use = 0;  // up to the last slot in use
   for (std::size_t i = 0; i < kMaxReaders; ++i) {
     ReaderWatch& watch = self.watches[i];
-    const std::uint64_t incarnation = Memory::load_seq_cst(&watch.reader().incarnation);  // F2
+    const std::uint64_t incarnation = watch.template load_incarnation<Memory>();  // F2
     if (incarnation != 0) in_use = i + 1;
-    std::uint64_t& mark = self.header().evicted[i];
-    if (incarnation == 0 || incarnation == Memory::load_acquire(&mark)) continue;
+    if (incarnation == 0 || incarnation == self.words.evicted(i)) continue;
     const std::uint64_t progress = Memory::load_acquire(&watch.reader().progress);
-    const std::uint64_t reclaim = Memory::load_seq_cst(&watch.reader().reclaim_position);  // F2
+    const std::uint64_t reclaim = watch.template load_reclaim<Memory>();  // F2
     if (incarnation != watch.incarnation || progress != watch.progress) {
       watch.incarnation = incarnation;
       watch.progress = progress;
       watch.progress_since_ns = now_ns;
     }
-    const bool is_waited_for = self.waits_for_readers && self.holds_room(watch.reader());
+    const bool is_waited_for = self.waits_for_readers && self.holds_room(watch);
     const bool holds_much =
         self.committed - std::min(reclaim, self.committed) > self.options.reader_limit_bytes;
     const bool is_stuck =
         ((holds_much || is_waited_for) && now_ns - watch.progress_since_ns > self.options.reader_grace_ns) ||
         (is_waited_for && now_ns - self.waits_since_ns > self.options.reader_wait_ns);
     const bool is_dead = !is_locked_elsewhere(watch.lock_probe.get());
-    if (!is_stuck && !is_dead) continue;
-    Memory::store_seq_cst(&mark, incarnation);  // E1, pairs with R4
+    const bool is_spoilt = watch.template is_spoilt<Memory>();
+    if (!is_stuck && !is_dead && !is_spoilt) continue;
+    self.words.set_evicted(i, incarnation);  // E1, pairs with R4
     if (is_dead) continue;
     ++evicted;
     const char byte = 1;
@@ -694,11 +730,12 @@ template <class Memory>
 std::vector<ReaderStatus> BasicRingWriter<Memory>::readers() const {
   std::vector<ReaderStatus> all;
   for (std::size_t i = 0; i < kMaxReaders; ++i) {
-    const ReaderFile& reader = impl_->watches[i].reader();
-    const std::uint64_t incarnation = Memory::load_acquire(&reader.incarnation);
-    if (incarnation == 0 || incarnation == Memory::load_acquire(&impl_->header().evicted[i])) continue;
+    const ReaderWatch& watch = impl_->watches[i];
+    const ReaderFile& reader = watch.reader();
+    const std::uint64_t incarnation = watch.template load_incarnation<Memory>();
+    if (incarnation == 0 || incarnation == impl_->words.evicted(i)) continue;
     all.push_back(ReaderStatus{i, Memory::load_acquire(&reader.pid),
-                               Position(Memory::load_acquire(&reader.reclaim_position)),
+                               Position(watch.template load_reclaim<Memory>()),
                                Memory::load_acquire(&reader.sleep_word) % 2 == 1});
   }
   return all;

@@ -26,6 +26,7 @@
 #include "shm/publisher.h"
 #include "shm/ring_files.h"
 #include "shm/ring_reader.h"
+#include "shm/slot_table.h"
 
 namespace ringside::shm {
 namespace {
@@ -112,7 +113,11 @@ class Ring {
     if (flags & 1) words[5] = crc32c(words, 40);
     auto* const slots = reinterpret_cast<SlotEntry*>(words + kHeaderBytes / 8);
     for (std::size_t s = 0; (flags & 2) && s < kTableBytes / sizeof(SlotEntry); ++s) {
-      slots[s].check = crc32c(&slots[s].start_position, 16);
+      slots[s].check = slot_check(slots[s].start_position, slots[s].run_and_chunk, slots[s].generation);
+    }
+    for (std::size_t w = offsetof(RingHeader, committed_position) / 8; (flags & 8) && w < kHeaderBytes / 8;
+         w += 2) {
+      words[w + 1] = words[w];
     }
     if (flags & 4) mend_records(slots);
   }

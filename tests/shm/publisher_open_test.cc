@@ -9,10 +9,10 @@
 #include <random>
 #include <string>
 
-#include "base/crc32c.h"
 #include "shm/publisher.h"
 #include "shm/ring_files.h"
 #include "shm/ring_reader.h"
+#include "shm/slot_table.h"
 #include "tests/shm/ring_fixture.h"
 
 namespace ringside::shm {
@@ -136,17 +136,20 @@ TEST(Publisher, OpensWhateverItFinds) {
       auto file = MappedFile::map(header, Access::kReadWrite, kHeaderBytes + 4096);
       ASSERT_TRUE(file) << why(file);
       auto* words = static_cast<std::uint64_t*>(file->data());
-      // The slot table's check is no secret: half of the time it fits.
+      // The slot table's check and the words' copies are no secret: half of the time they fit.
       auto* slots = reinterpret_cast<SlotEntry*>(words + kHeaderBytes / 8);
       for (std::uint64_t changes = 1 + random() % 3; changes-- > 0;) {
         const bool in_table = random() % 2 == 0;
-        std::uint64_t& word = in_table ? words[kHeaderBytes / 8 + random() % 48] : words[random() % 26];
+        std::uint64_t& word = in_table ? words[kHeaderBytes / 8 + random() % 48] : words[random() % 46];
         const std::uint64_t values[] = {
             0, 1, word + 1, word * 2, word ^ (std::uint64_t{1} << random() % 64), random()};
         word = values[random() % std::size(values)];
       }
       if (random() % 2 == 0) {
-        for (std::size_t s = 0; s < 12; ++s) slots[s].check = crc32c(&slots[s].start_position, 16);
+        for (std::size_t s = 0; s < 12; ++s) {
+          slots[s].check = slot_check(slots[s].start_position, slots[s].run_and_chunk, slots[s].generation);
+        }
+        for (std::size_t w = 8; w < 46; w += 2) words[w + 1] = words[w];
       }
     }
     ASSERT_TRUE(writer.open());
