@@ -17,6 +17,19 @@ namespace ringside::shm {
 inline constexpr std::uint64_t kCatalogueMagic = 0x4547554f4c415443;
 inline constexpr std::uint64_t kCatalogueHeaderBytes = 4096;
 
+// What is to be said of the half that is not in force.
+enum class HalfState : std::uint8_t {
+  kEmpty,       // never filled
+  kWhole,       // the generation before, with the right checksum
+  kUnfinished,  // being filled, or its writer died meanwhile: nobody reads it before it is whole
+  kCorrupt,     // the generation before, and its checksum does not fit
+};
+struct HalfStatus {
+  HalfState state = HalfState::kEmpty;
+  std::uint64_t generation = 0;
+  std::uint64_t offset = 0;  // in the file
+};
+
 template <class Memory>
 class CatalogueFile {
  public:
@@ -74,6 +87,27 @@ class CatalogueFile {
     copy_in<Memory>(half + 3, text.data(), text.size());
     Memory::store_release(words() + 2, catalogue.generation);  // pairs with generation() in read()
     return {};
+  }
+
+  // For those who verify a ring: nobody who serves from one reads that half.
+  HalfStatus check_inactive_half() const {
+    const std::uint64_t active = generation();
+    if (active < 2) return {};  // its pages were never allocated
+    HalfStatus status{HalfState::kUnfinished, 0, half_offset(active - 1)};
+    const std::uint64_t* half = words() + status.offset / 8;
+    status.generation = Memory::load_acquire(half + 0);
+    const std::uint64_t length = Memory::load_acquire(half + 1);
+    const std::uint64_t crc = Memory::load_acquire(half + 2);
+    if (status.generation != active - 1) return status;
+    status.state = HalfState::kCorrupt;
+    if (length <= kMaxCatalogueBytes) {
+      std::string text((length + 7) / 8 * 8, '\0');
+      copy_out<Memory>(text.data(), half + 3, text.size());
+      if (crc32c(text.data(), length) == crc) status.state = HalfState::kWhole;
+    }
+    // Overwritten meanwhile: the generation goes first.
+    if (Memory::load_acquire(half + 0) != status.generation) status.state = HalfState::kUnfinished;
+    return status;
   }
 
   Result<Catalogue> read() const {

@@ -56,8 +56,8 @@ class LogView {
   std::byte* at(Address address) const { return space_.base() + address * 8; }
   // Asks for the first lines of so many bytes of log.
   void prefetch(Address address, std::uint64_t bytes) const {
-    for (std::uint64_t i = 0; i < std::min<std::uint64_t>(bytes, 512); i += 64)
-      __builtin_prefetch(at(address) + i);
+    const std::byte* end = at(address) + std::min<std::uint64_t>(bytes, 512);
+    for (auto line = at(address); line < end; line += 64) __builtin_prefetch(line);
   }
 
   // The committed position for one who has come to `reached`. False: the header's word contradicts itself, or what was

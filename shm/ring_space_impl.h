@@ -68,7 +68,12 @@ void BasicRingWriter<Memory>::Impl::give_back_idle_chunks() {
     const SlotSpace::Chunk& chunk = space.chunks()[*idle];
     const std::string file = chunk_path(view.directory(), chunk.first);
     const Result<UniqueFd> fd = open_file(file, Access::kReadWrite);
-    if (!fd || !give_back(fd->get(), chunk.slots * segment_bytes())) return;  // it stays, to be used again
+    if (!fd) return;
+    // F4: who still knows a slot as it was must not take the hole for unchanged.
+    for (std::uint64_t s = chunk.first; s < chunk.first + chunk.slots; ++s) {
+      if (slot_table.generation(s) > 0) skip_generation(s, position());
+    }
+    if (!give_back(fd->get(), chunk.slots * segment_bytes())) return;  // it stays, to be used again
     space.set_memory(*idle, false);
     ++chunks_given_back;
   }
@@ -273,13 +278,20 @@ bool BasicRingWriter<Memory>::Impl::begin_scan(const std::optional<SegmentLedger
 template <class Memory>
 bool BasicRingWriter<Memory>::pick_victim(std::span<const Address> pinned, double most_live) {
   Impl& self = *impl_;
-  return self.begin_scan(self.ledger.pick_victim(self.pinned_slots(pinned), self.version, most_live));
+  // Where there was none, there is none before more has died.
+  const std::uint64_t died = self.ledger.died_bytes();
+  if (most_live <= self.vain_share && died - self.vain_at_died < self.segment_bytes() / 32) return false;
+  const auto best = self.ledger.pick_victim(self.pinned_slots(pinned), self.version, most_live);
+  self.vain_share = best ? -1 : most_live;
+  self.vain_at_died = died;
+  return self.begin_scan(best);
 }
 
 template <class Memory>
 bool BasicRingWriter<Memory>::pick_topmost(std::span<const Address> pinned) {
   Impl& self = *impl_;
   const std::uint64_t enough = self.enough_slots();
+  if (self.space.slots_with_memory() <= enough) return false;
   const std::vector<std::uint64_t> kept = self.pinned_slots(pinned);
   const std::vector<SlotSpace::Chunk>& chunks = self.space.chunks();
   for (auto chunk = chunks.rbegin(); chunk != chunks.rend() && chunk->first >= enough; ++chunk) {
@@ -386,8 +398,9 @@ bool BasicRingWriter<Memory>::reclaim() {
   bool has_gained = false;
   while (!self.pending.empty() && self.pending.front().is_freed && self.pending.front().position <= lowest) {
     const typename Impl::Pending& each = self.pending.front();
-    // Its slots will be segments of their own: whoever knew them as one must not take the first for unchanged.
-    if (each.run > 1) self.skip_generation(each.slot, self.position());
+    // Slots of a run will be segments of their own: whoever knew them as one must not take the first for unchanged.
+    const bool was_run = static_cast<std::uint32_t>(self.slot_table.own(each.slot).run_and_chunk) > 1;
+    if (was_run) self.skip_generation(each.slot, self.position());
     self.space.release(each.slot, each.run);
     self.used_slots -= each.run;
     self.pending_slots -= each.run;

@@ -63,6 +63,9 @@ struct BasicRingWriter<Memory>::Impl {
     double live_share = 0;
   };
   std::optional<Scan> victim;
+  // The last search for a victim found none: what live share it asked for, and what had ever died until then.
+  double vain_share = -1;
+  std::uint64_t vain_at_died = 0;
   std::vector<std::byte> victim_buffer;
   bool lacks_memory = false;
   bool waits_for_readers = false;  // make_room found room that readers hold
@@ -312,14 +315,19 @@ Result<void> BasicRingWriter<Memory>::Impl::adopt_slots() {
   committed = Memory::load_acquire(&view.header().committed_position.copy);
   if (committed < Memory::load_acquire(&view.header().committed_position.word))
     return Error{ErrorKind::kCorrupt, "the ring's committed position contradicts itself"};
+  std::vector<std::uint64_t> freed;
   for (std::uint64_t s = 0; s < space.size(); ++s) {
     SlotInfo slot;
     const SlotState state = view.read_slot(s, committed, slot);
     if (state != SlotState::kCorrupt) slot_table.adopt();
-    if (state == SlotState::kFree) continue;
+    if (state == SlotState::kFree) {
+      if (slot_table.generation(s) > 0 && space.is_free(s)) freed.push_back(s);
+      continue;
+    }
     if (state == SlotState::kInUse &&
         slot.start_position >= committed) {  // taken, and nothing in it was ever published
       slot_table.release(s);
+      freed.push_back(s);
       continue;
     }
     if (state == SlotState::kCorrupt || !space.is_free(s) || s + slot.run > space.size()) {
@@ -334,8 +342,15 @@ Result<void> BasicRingWriter<Memory>::Impl::adopt_slots() {
     ledger.open(s, slot.run);
     used_slots += slot.run;
   }
+  // The writer before may have died between F1 and F2: a joiner that saw such a slot in use may still be reading it.
+  for (const std::uint64_t s : freed) {
+    if (!space.is_free(s)) continue;  // inside a run
+    space.take(s, 1);
+    used_slots += 1;
+    pending.push_back({s, 1, committed, true});
+    pending_slots += 1;
+  }
   words.set(&RingHeader::used_bytes, used_slots * segment_bytes());
-  give_back_idle_chunks();
   return {};
 }
 
@@ -367,6 +382,7 @@ Result<void> BasicRingWriter<Memory>::recover(const std::function<Result<void>(c
   }
   self.words.mend();
   self.wake_everybody();  // those that the writer before us did not come to wake
+  reclaim();
   return {};
 }
 
@@ -750,9 +766,7 @@ RingUsage BasicRingWriter<Memory>::usage() const {
   usage.pending_bytes = self.pending_slots * self.segment_bytes();
   usage.limit_bytes = self.options.max_bytes;
   usage.chunk_bytes = self.space.slots_with_memory() * self.segment_bytes();
-  usage.chunks =
-      static_cast<std::uint64_t>(std::count_if(self.space.chunks().begin(), self.space.chunks().end(),
-                                               [](const auto& chunk) { return chunk.has_memory; }));
+  usage.chunks = self.space.chunks_with_memory();
   usage.slots = self.space.size();
   usage.segments = self.used_slots;
   usage.segments_freed = self.segments_freed;

@@ -47,6 +47,7 @@ bool SegmentLedger::remove(std::uint64_t slot, TableId table, std::uint64_t byte
     share.jumbos -= is_jumbo(bytes) ? 1 : 0;
     segment.live -= bytes;
     live_bytes_ -= bytes;
+    died_bytes_ += bytes;
     return true;
   }
   return false;
@@ -58,6 +59,7 @@ void SegmentLedger::forget(TableId table) {
       if (share.table != table) return false;
       segment.live -= share.bytes;
       live_bytes_ -= share.bytes;
+      died_bytes_ += share.bytes;
       return true;
     });
   }

@@ -50,6 +50,7 @@ class SegmentLedger {
   void forget(TableId table);
 
   std::uint64_t live_bytes() const { return live_bytes_; }
+  std::uint64_t died_bytes() const { return died_bytes_; }  // since it was made
   std::uint64_t live_bytes(std::uint64_t slot) const { return slots_[first_of(slot)].live; }
 
   // The best segment to compact but for those that contain one of these slots; nothing when none has a live share of at
@@ -83,6 +84,7 @@ class SegmentLedger {
 
   std::uint64_t segment_bytes_;
   std::uint64_t live_bytes_ = 0;
+  std::uint64_t died_bytes_ = 0;
   std::vector<Slot> slots_;
   mutable std::uint64_t next_look_ = 0;
 };

@@ -1,5 +1,7 @@
 #include "shm/slot_space.h"
 
+#include <algorithm>
+
 #include "base/assert.h"
 
 namespace ringside::shm {
@@ -11,6 +13,7 @@ void SlotSpace::add_chunk(std::uint64_t slots) {
   chunks_.push_back({first, slots, 0, true});
   ready_ += slots;
   slots_with_memory_ += slots;
+  ++chunks_with_memory_;
 }
 
 std::size_t SlotSpace::chunk_of(std::uint64_t slot) const {
@@ -19,7 +22,8 @@ std::size_t SlotSpace::chunk_of(std::uint64_t slot) const {
 
 std::optional<std::uint64_t> SlotSpace::find(std::uint32_t run, bool any) const {
   std::uint64_t length = 0;
-  for (const Chunk& chunk : chunks_) {
+  for (std::size_t i = first_open_; i < chunks_.size(); ++i) {
+    const Chunk& chunk = chunks_[i];
     if (chunk.taken == chunk.slots || (!any && !chunk.has_memory)) {
       length = 0;
       continue;
@@ -41,6 +45,8 @@ void SlotSpace::take(std::uint64_t slot, std::uint32_t run) {
   }
   taken_ += run;
   ready_ -= run;
+  while (first_open_ < chunks_.size() && chunks_[first_open_].taken == chunks_[first_open_].slots)
+    ++first_open_;
 }
 
 void SlotSpace::release(std::uint64_t slot, std::uint32_t run) {
@@ -51,6 +57,7 @@ void SlotSpace::release(std::uint64_t slot, std::uint32_t run) {
   }
   taken_ -= run;
   ready_ += run;
+  first_open_ = std::min<std::size_t>(first_open_, chunk_of_[slot]);
 }
 
 std::optional<std::size_t> SlotSpace::given_back() const {
@@ -74,9 +81,11 @@ void SlotSpace::set_memory(std::size_t chunk, bool has_memory) {
   if (has_memory) {
     ready_ += it.slots;
     slots_with_memory_ += it.slots;
+    ++chunks_with_memory_;
   } else {
     ready_ -= it.slots;
     slots_with_memory_ -= it.slots;
+    --chunks_with_memory_;
   }
 }
 

@@ -36,6 +36,7 @@ class SlotSpace {
   // Free slots of chunks that have memory.
   std::uint64_t ready() const { return ready_; }
   std::uint64_t slots_with_memory() const { return slots_with_memory_; }
+  std::uint64_t chunks_with_memory() const { return chunks_with_memory_; }
   const std::vector<Chunk>& chunks() const { return chunks_; }
   std::size_t chunk_of(std::uint64_t slot) const;
 
@@ -60,6 +61,8 @@ class SlotSpace {
   std::uint64_t taken_ = 0;
   std::uint64_t ready_ = 0;
   std::uint64_t slots_with_memory_ = 0;
+  std::uint64_t chunks_with_memory_ = 0;
+  std::size_t first_open_ = 0;  // all chunks before it are full
 };
 
 }  // namespace ringside::shm
