@@ -9,11 +9,13 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <system_error>
 
 #include <toml++/toml.h>
 
+#include "base/assert.h"
 #include "base/unique_fd.h"
 
 namespace ringside {
@@ -84,6 +86,12 @@ std::string size_text(std::uint64_t bytes) {
   return std::to_string(bytes) + std::string(kUnits[unit]);
 }
 
+std::string list_text(const std::vector<std::string>& list) {
+  std::string text = "[";
+  for (const std::string& each : list) text.append(text.size() > 1 ? ", " : "").append(quoted(each));
+  return text + "]";
+}
+
 // Reads the settings of one table. Keeps the first error: readers may go on and ask at the end. A setting is
 // known by being asked for, so the list of known names cannot drift from what is read.
 class Settings {
@@ -100,21 +108,17 @@ class Settings {
   bool has(std::string_view key) const { return table_ != nullptr && table_->contains(key); }
 
   void text(std::string_view key, std::string& out) {
-    const toml::node* node = find(key);
-    if (node == nullptr) return;
-    const auto* value = node->as_string();
-    if (value == nullptr) return fail(*node, full(key) + " must be a text in quotes");
-    if (value->get().find('\0') != std::string::npos)
-      return fail(*node, full(key) + " contains a NUL character");
-    out = value->get();
+    const toml::node* node = find(key, [&out] { return out; });
+    if (node != nullptr) text_of(key, *node, out);
   }
   void secret(std::string_view key, Secret& out) {
     std::string value;
-    text(key, value);
+    const toml::node* node = find(key, nullptr);
+    if (node != nullptr) text_of(key, *node, value);
     if (!value.empty()) out = Secret(std::move(value));
   }
   void flag(std::string_view key, bool& out) {
-    const toml::node* node = find(key);
+    const toml::node* node = find(key, [&out] { return std::string(out ? "true" : "false"); });
     if (node == nullptr) return;
     const auto* value = node->as_boolean();
     if (value == nullptr) return fail(*node, full(key) + " must be true or false");
@@ -122,7 +126,7 @@ class Settings {
   }
   template <class Number>
   void number(std::string_view key, Number& out, std::int64_t low, std::int64_t high) {
-    const toml::node* node = find(key);
+    const toml::node* node = find(key, [&out] { return std::to_string(out); });
     if (node == nullptr) return;
     const auto* value = node->as_integer();
     if (value == nullptr || value->get() < low || value->get() > high) {
@@ -133,7 +137,7 @@ class Settings {
   }
   template <class Number>
   void size(std::string_view key, Number& out, std::uint64_t low, std::uint64_t high) {
-    const toml::node* node = find(key);
+    const toml::node* node = find(key, [&out] { return size_text(out); });
     if (node == nullptr) return;
     Result<std::uint64_t> value = invalid("write it like \"64MiB\", or as a number of bytes");
     if (const auto* text = node->as_string()) value = parse_size(text->get());
@@ -147,7 +151,7 @@ class Settings {
     out = static_cast<Number>(*value);
   }
   void duration(std::string_view key, milliseconds& out, milliseconds low, milliseconds high) {
-    const toml::node* node = find(key);
+    const toml::node* node = find(key, [&out] { return duration_text(out); });
     if (node == nullptr) return;
     const auto* text = node->as_string();
     if (text == nullptr)
@@ -160,15 +164,17 @@ class Settings {
     out = *value;
   }
   void address(std::string_view key, ListenAddress& out) {
+    const toml::node* node = find(key, [&out] { return out.to_string(); });
+    if (node == nullptr) return;
     std::string value;
-    text(key, value);
-    if (!has(key) || error_) return;
+    text_of(key, *node, value);
+    if (error_) return;
     Result<ListenAddress> parsed = parse_listen_address(value);
     if (!parsed) return fail(key, parsed.error().message);
     out = std::move(parsed).value();
   }
   void patterns(std::string_view key, std::vector<std::string>& out) {
-    const toml::node* node = find(key);
+    const toml::node* node = find(key, [&out] { return list_text(out); });
     if (node == nullptr) return;
     const toml::array* list = node->as_array();
     if (list == nullptr)
@@ -203,16 +209,29 @@ class Settings {
       fail(node, full(key.str()) + " is not a setting" + suggestion(key.str(), known_));
     }
   }
-  // What was wrong first.
-  Result<void> finish() {
+  // What was wrong first. Else adds all settings as they count now, when defaults that depend on others are known.
+  Result<void> finish(Config& config) {
     if (error_) return *error_;
+    for (std::size_t i = 0; i < known_.size(); ++i) {
+      if (shown_[i]) config.settings.emplace_back(full(known_[i]), shown_[i]());
+    }
     return {};
   }
 
  private:
-  const toml::node* find(std::string_view key) {
+  using Shown = std::function<std::string()>;  // what counts, as a file would say it; none: not to be shown
+
+  const toml::node* find(std::string_view key, Shown shown) {
     known_.push_back(key);
+    shown_.push_back(std::move(shown));
     return table_ == nullptr ? nullptr : table_->get(key);
+  }
+  void text_of(std::string_view key, const toml::node& node, std::string& out) {
+    const auto* value = node.as_string();
+    if (value == nullptr) return fail(node, full(key) + " must be a text in quotes");
+    if (value->get().find('\0') != std::string::npos)
+      return fail(node, full(key) + " contains a NUL character");
+    out = value->get();
   }
   std::string full(std::string_view key) const { return name_ + "." + std::string(key); }
   void fail(const toml::node& node, std::string message) {
@@ -223,6 +242,7 @@ class Settings {
   std::string source_;
   const toml::table* table_ = nullptr;
   std::vector<std::string_view> known_;
+  std::vector<Shown> shown_;  // of each in known_
   std::optional<Error> error_;
 };
 
@@ -241,7 +261,8 @@ void check_socket_path(Settings& settings, std::string_view key, const std::stri
   }
 }
 
-Result<void> read_mysql(const toml::table& root, std::string_view source, MysqlConfig& out) {
+Result<void> read_mysql(const toml::table& root, std::string_view source, Config& config) {
+  MysqlConfig& out = config.mysql;
   Settings settings(root, "mysql", source);
   settings.text("socket", out.socket);
   settings.text("host", out.host);
@@ -278,7 +299,7 @@ Result<void> read_mysql(const toml::table& root, std::string_view source, MysqlC
   if (out.database.size() > 64) settings.fail("database", "is longer than the 64 characters a name may have");
   if (out.tables.empty())
     settings.fail("tables", "is empty, so nothing would be mirrored; leave it out to mirror all");
-  return settings.finish();
+  return settings.finish(config);
 }
 
 bool is_ring_name(std::string_view name) {
@@ -289,22 +310,30 @@ bool is_ring_name(std::string_view name) {
   });
 }
 
-Result<void> read_ring(const toml::table& root, std::string_view source, RingConfig& out) {
+Result<void> read_ring(const toml::table& root, std::string_view source, Config& config) {
+  RingConfig& out = config.ring;
   constexpr std::uint64_t kKiB = 1024;
   constexpr std::uint64_t kLargest =
       4096 * kGiB;  // an address reaches 8 TiB: the steady state plus the reserve
   Settings settings(root, "ring", source);
+  std::string on_full = "pause";
   settings.text("name", out.name);
   settings.text("directory", out.directory);
   settings.size("max_size", out.max_size_bytes, 16 * kMiB, kLargest);
+  out.transaction_reserve_bytes = out.max_size_bytes;
   settings.size("transaction_reserve", out.transaction_reserve_bytes, kMiB, kLargest);
+  settings.text("on_full", on_full);
   settings.size("segment_size", out.segment_size_bytes, 64 * kKiB, 64 * kMiB);
   settings.size("chunk_size", out.chunk_size_bytes, 64 * kKiB, kGiB);
   settings.size("max_record_size", out.max_record_size_bytes, 64 * kKiB, kGiB);
   settings.size("reader_limit", out.reader_limit_bytes, kMiB, kLargest);
   settings.duration("reader_grace", out.reader_grace, milliseconds(100), std::chrono::minutes(10));
+  settings.duration("reader_wait", out.reader_wait, milliseconds(1000), std::chrono::hours(1));
   settings.refuse_unknown();
 
+  if (on_full != "pause" && on_full != "rebuild")
+    settings.fail("on_full", "must be \"pause\" or \"rebuild\"");
+  out.on_full = on_full == "rebuild" ? OnFull::kRebuild : OnFull::kPause;
   if (!is_ring_name(out.name)) {
     settings.fail("name", out.name.empty()
                               ? "is required: a directory's name, e.g. name = \"shop\""
@@ -323,10 +352,11 @@ Result<void> read_ring(const toml::table& root, std::string_view source, RingCon
         settings.has("max_record_size") ? "max_record_size" : "max_size",
         "ring.max_record_size (" + size_text(out.max_record_size_bytes) + ") is larger than ring.max_size");
   }
-  return settings.finish();
+  return settings.finish(config);
 }
 
-Result<void> read_writer(const toml::table& root, std::string_view source, WriterConfig& out) {
+Result<void> read_writer(const toml::table& root, std::string_view source, Config& config) {
+  WriterConfig& out = config.writer;
   Settings settings(root, "writer", source);
   settings.address("listen", out.listen);
   settings.text("token_file", out.token_file);
@@ -358,7 +388,7 @@ Result<void> read_writer(const toml::table& root, std::string_view source, Write
                       " can be reached from other machines; set writer.token_file to a file of bearer "
                       "tokens, or listen on 127.0.0.1");
   }
-  return settings.finish();
+  return settings.finish(config);
 }
 
 void check_replica(Settings& settings, const ReplicaConfig& out, const std::string& numbers) {
@@ -383,7 +413,8 @@ void check_replica(Settings& settings, const ReplicaConfig& out, const std::stri
     settings.fail("numbers", "must be \"number\" or \"string\"");
 }
 
-Result<void> read_replica(const toml::table& root, std::string_view source, ReplicaConfig& out) {
+Result<void> read_replica(const toml::table& root, std::string_view source, Config& config) {
+  ReplicaConfig& out = config.replica;
   Settings settings(root, "replica", source);
   std::string numbers = "number";
   settings.address("listen", out.listen);
@@ -407,7 +438,7 @@ Result<void> read_replica(const toml::table& root, std::string_view source, Repl
   settings.refuse_unknown();
   check_replica(settings, out, numbers);
   out.numbers_as_strings = numbers == "string";
-  return settings.finish();
+  return settings.finish(config);
 }
 
 Result<void> check_tables(const toml::table& root, std::string_view source) {
@@ -509,16 +540,32 @@ Result<Config> parse_config(std::string_view text, std::string_view source_name)
   }
   Config config;
   RINGSIDE_TRY(check_tables(root, source_name));
-  RINGSIDE_TRY(read_mysql(root, source_name, config.mysql));
-  RINGSIDE_TRY(read_ring(root, source_name, config.ring));
-  RINGSIDE_TRY(read_writer(root, source_name, config.writer));
-  RINGSIDE_TRY(read_replica(root, source_name, config.replica));
+  RINGSIDE_TRY(read_mysql(root, source_name, config));
+  RINGSIDE_TRY(read_ring(root, source_name, config));
+  RINGSIDE_TRY(read_writer(root, source_name, config));
+  RINGSIDE_TRY(read_replica(root, source_name, config));
   return config;
 }
 
 Result<Config> load_config(const std::string& path) {
   RINGSIDE_ASSIGN(const std::string text, read_file(path, "configuration file", kMaxConfigBytes));
-  return parse_config(text, path);
+  RINGSIDE_ASSIGN(Config config, parse_config(text, path));
+  config.file = path;
+  return config;
+}
+
+std::vector<SettingChange> changed_settings(const Config& before, const Config& after) {
+  std::vector<SettingChange> changes;
+  // The same settings in the same order, whatever the files say.
+  RINGSIDE_ASSERT(before.settings.size() == after.settings.size());
+  for (std::size_t i = 0; i < before.settings.size(); ++i) {
+    const auto& [name, value] = before.settings[i];
+    if (value != after.settings[i].second) changes.push_back({name, value, after.settings[i].second});
+  }
+  if (!before.mysql.password.equals(after.mysql.password.reveal())) {
+    changes.push_back({"mysql.password", "(secret)", "(secret)"});
+  }
+  return changes;
 }
 
 Result<void> prepare_writer(Config& config) {

@@ -76,19 +76,28 @@ struct MysqlConfig {
   bool is_chosen(std::string_view table) const;
 };
 
+// What becomes of a transaction that fits the ring in no way, however long is waited.
+enum class OnFull : std::uint8_t {
+  kPause,    // capture waits until a limit is raised
+  kRebuild,  // a new ring is made from the database, which holds its outcome only
+};
+
 // [ring]: writer and replicas.
 struct RingConfig {
-  std::string name;                         // required: a directory's name, [A-Za-z0-9_.-]{1,64}
-  std::string directory = "/dev/shm";       // absolute; a tmpfs
+  std::string name;  // required: a directory's name, [A-Za-z0-9_.-]{1,64}
+  std::string directory =
+      "/dev/shm";  // absolute; a tmpfs, or a disk where it is to outlive the host's restart
   std::uint64_t max_size_bytes = 4 * kGiB;  // max_size [16MiB, 4TiB]: the steady state
-  std::uint64_t transaction_reserve_bytes =
-      kGiB;  // transaction_reserve [1MiB, 4TiB]: on top, for the largest transaction
+  // transaction_reserve [1MiB, 4TiB]: on top, for the largest transaction. Not given: as much as max_size.
+  std::uint64_t transaction_reserve_bytes = 4 * kGiB;
+  OnFull on_full = OnFull::kPause;                  // on_full = "pause" | "rebuild"
   std::uint64_t segment_size_bytes = kMiB;          // segment_size [64KiB, 64MiB]: a power of two
   std::uint64_t chunk_size_bytes = 8 * kMiB;        // chunk_size [64KiB, 1GiB]: a multiple of segment_size
   std::uint64_t max_record_size_bytes = 64 * kMiB;  // max_record_size [64KiB, 1GiB]
   std::uint64_t reader_limit_bytes =
       256 * kMiB;  // reader_limit [1MiB, 4TiB]: held back without progress: evicted
   std::chrono::milliseconds reader_grace{5000};  // [100ms, 10m]
+  std::chrono::milliseconds reader_wait{30000};  // [1s, 1h]: for room that a slow reader holds; then evicted
 };
 
 // [writer]
@@ -138,7 +147,20 @@ struct Config {
   RingConfig ring;
   WriterConfig writer;
   ReplicaConfig replica;
+  std::string file;  // where it was read from; empty: from no file
+  // Every setting of it as it counts, given or by default, by name; but for secrets. See changed_settings().
+  std::vector<std::pair<std::string, std::string>> settings;
 };
+
+struct SettingChange {
+  std::string name;    // "ring.max_size"
+  std::string before;  // as the file would say it; "(secret)" for what must not be shown
+  std::string after;
+};
+
+// What counts differently in the one than in the other, in the order in which the settings are read. Both as
+// load_config() or parse_config() made them.
+std::vector<SettingChange> changed_settings(const Config& before, const Config& after);
 
 // Reads and checks a file. Touches no other file and no environment.
 Result<Config> load_config(const std::string& path);

@@ -2,10 +2,12 @@
 
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <exception>
+#include <initializer_list>
 #include <utility>
 
 #include <CLI/CLI.hpp>
@@ -19,6 +21,17 @@ namespace {
 int cannot_go_on(const CLI::App& app, const std::string& reason) {
   log_error(app.get_name() + " cannot go on", {{"reason", reason}});
   return 1;
+}
+
+Result<UniqueFd> receive(std::initializer_list<int> numbers) {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  for (const int number : numbers) ::sigaddset(&signals, number);
+  if (::pthread_sigmask(SIG_BLOCK, &signals, nullptr) == 0) {
+    UniqueFd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (fd) return fd;
+  }
+  return Error{ErrorKind::kIo, std::string("cannot receive signals: ") + std::strerror(errno)};
 }
 
 }  // namespace
@@ -58,15 +71,16 @@ int run_program(CLI::App& app, const std::string& version, int argc, const char*
 }
 
 Result<UniqueFd> stop_signals() {
-  sigset_t signals;
-  ::sigemptyset(&signals);
-  ::sigaddset(&signals, SIGTERM);
-  ::sigaddset(&signals, SIGINT);
-  if (::pthread_sigmask(SIG_BLOCK, &signals, nullptr) == 0) {
-    UniqueFd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (fd) return fd;
-  }
-  return Error{ErrorKind::kIo, std::string("cannot receive signals: ") + std::strerror(errno)};
+  return receive({SIGTERM, SIGINT});
+}
+
+Result<UniqueFd> stop_and_reload_signals() {
+  return receive({SIGTERM, SIGINT, SIGHUP});
+}
+
+int next_signal(const UniqueFd& signals) {
+  signalfd_siginfo info{};
+  return ::read(signals.get(), &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo) : 0;
 }
 
 }  // namespace ringside

@@ -31,5 +31,9 @@ int run_program(CLI::App& app, const std::string& version, int argc, const char*
 // Blocks SIGTERM and SIGINT in this thread and in all that it starts. The descriptor, which does not block, becomes
 // readable with each that comes, so that an event loop sees them between two turns.
 Result<UniqueFd> stop_signals();
+// The same with SIGHUP besides: next_signal() tells which it was.
+Result<UniqueFd> stop_and_reload_signals();
+// The signal that made the descriptor readable; 0: none.
+int next_signal(const UniqueFd& signals);
 
 }  // namespace ringside

@@ -131,15 +131,36 @@ struct LoadCommand {
   }
 };
 
+// This process's memory that is no file's: heap and stacks.
+std::uint64_t read_anonymous_bytes() {
+  std::ifstream status("/proc/self/status");
+  std::string line;
+  while (std::getline(status, line)) {
+    if (line.starts_with("RssAnon:")) return std::strtoull(line.c_str() + 8, nullptr, 10) * 1024;
+  }
+  return 0;
+}
+
 // A ring with made-up rows and a writer that lives as long as the command: a replica can be measured, or profiled,
 // without a database.
 struct RingCommand {
   std::uint64_t rows = 63'000;
   std::uint64_t updates_per_second = 0;
+  std::string table = "products";
+  std::uint64_t buffer_bytes = std::uint64_t{64} << 20;
 
   void add_to(CLI::App& app) {
-    app.add_option("--rows", rows, "of the table products, ids 1 to this")->capture_default_str();
+    app.add_option("--rows", rows, "of the table, ids 1 to this")->capture_default_str();
+    app.add_option("--table", table, "products: about 390 bytes a row; stock: 64, in no order")
+        ->check(CLI::IsMember({"products", "stock"}))
+        ->capture_default_str();
     app.add_option("--updates", updates_per_second, "one-row transactions a second")->capture_default_str();
+    app.add_option("--buffer", buffer_bytes, "writer.transaction_buffer, in bytes")->capture_default_str();
+    app.footer(
+        "SIGUSR1: one transaction changes every row: the lower half of the ids is updated; of the upper half "
+        "two of four are "
+        "updated, one deleted (or inserted again), one gets another key. A line of JSON says when it was "
+        "published.");
   }
 
   int run() const {
@@ -148,8 +169,9 @@ struct RingCommand {
     sigemptyset(&ends);
     sigaddset(&ends, SIGINT);
     sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGUSR1);
     ::sigprocmask(SIG_BLOCK, &ends, nullptr);
-    RingOfProducts ring(rows);
+    RingOfProducts ring(rows, table == "stock" ? RowKind::kStock : RowKind::kProduct, buffer_bytes);
     fmt::print("{{\"pid\":{},\"directory\":{},\"name\":\"bench\",\"rows\":{}}}\n", ::getpid(),
                json_string(ring.directory()), rows);
     std::fflush(stdout);
@@ -162,8 +184,29 @@ struct RingCommand {
       const std::uint64_t due = (now_ns - start_ns) / 1000 * updates_per_second / 1'000'000;
       for (; done < due; ++done) ring.update(done % rows + 1);
       const timespec pause{0, static_cast<long>(pause_ns)};
-      if (::sigtimedwait(&ends, nullptr, &pause) > 0) return 0;
+      const int signal = ::sigtimedwait(&ends, nullptr, &pause);
+      if (signal == SIGUSR1) {
+        change_all(ring);
+      } else if (signal > 0) {
+        return 0;
+      }
     }
+  }
+
+  static void change_all(RingOfProducts& ring) {
+    const std::uint64_t spilled_before = ring.publisher().spilled_bytes();
+    const std::uint64_t before_ns = monotonic_ns();
+    ring.collect_change_of_all();
+    const std::uint64_t collected_ns = monotonic_ns();
+    const std::uint64_t anonymous_bytes = read_anonymous_bytes();
+    ring.commit();
+    fmt::print(
+        "{{\"version\":{},\"collect_s\":{:.3f},\"publish_s\":{:.3f},\"spilled_bytes\":{},\"anonymous_bytes\":"
+        "{}}}\n",
+        ring.publisher().last_commit().version.value(), static_cast<double>(collected_ns - before_ns) / 1e9,
+        static_cast<double>(monotonic_ns() - collected_ns) / 1e9,
+        ring.publisher().spilled_bytes() - spilled_before, anonymous_bytes);
+    std::fflush(stdout);
   }
 
   static constexpr std::uint64_t kBeatNs = 100'000'000;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -59,6 +60,18 @@ shm::Table products_table() {
   return table;
 }
 
+shm::Table stock_table() {
+  shm::Table table;
+  table.name = "stock";
+  table.key_name = "PRIMARY";
+  table.shape.columns = {column("product_id", ValueKind::kUnsigned, "bigint(20) unsigned"),
+                         column("quantity", ValueKind::kInteger, "int(11)")};
+  table.shape.columns[0].width = 8;
+  table.shape.columns[1].width = 4;
+  table.key = {shm::KeyColumn{0, shm::KeyRule::kOrdered, false}};
+  return table;
+}
+
 std::string product_key(std::uint64_t id) {
   std::string key(8, '\0');
   store_be<std::uint64_t>(key.data(), id);
@@ -84,7 +97,18 @@ void build_product(shm::RowBuilder& row, std::uint64_t id, std::uint64_t edition
   row.set_key(as_bytes(key));
 }
 
-RingOfProducts::RingOfProducts(std::uint64_t rows) : rows_(rows) {
+void build_stock(shm::RowBuilder& row, std::uint64_t id, std::uint64_t edition) {
+  row.begin();
+  row.add(std::to_string(id));
+  row.add(std::to_string((id + edition) % 1000));
+  std::array<std::byte, 8> key;
+  store_be<std::uint64_t>(key.data(), id);
+  row.set_key(key);
+}
+
+RingOfProducts::RingOfProducts(std::uint64_t rows, RowKind kind, std::uint64_t transaction_buffer_bytes)
+    : rows_(rows), kind_(kind) {
+  options_.transaction_buffer_bytes = transaction_buffer_bytes;
   char path[] = "/dev/shm/ringside-bench-XXXXXX";
   if (::mkdtemp(path) == nullptr) die("cannot make a directory on /dev/shm");
   directory_ = path;
@@ -93,9 +117,11 @@ RingOfProducts::RingOfProducts(std::uint64_t rows) : rows_(rows) {
   lock_ = or_die(shm::lock_ring(options_.ring));
   publisher_ = or_die(shm::Publisher::create(options_, lock_));
   publisher_->describe("history", "bench");
-  const TableId table = publisher_->new_table(products_table());
-  for (std::uint64_t id = 1; id <= rows; ++id) {
-    build_product(row_, id, 0);
+  const TableId table = publisher_->new_table(kind == RowKind::kProduct ? products_table() : stock_table());
+  constexpr std::uint64_t kPrime =
+      2'654'435'761;  // and so every row comes once: no number of rows has this factor
+  for (std::uint64_t i = 0; i < rows; ++i) {
+    build(kind == RowKind::kProduct ? i + 1 : i * kPrime % rows + 1, 0);
     or_die(publisher_->load_row(table, Version(1), row_));
   }
   or_die(publisher_->end_load());
@@ -111,8 +137,41 @@ RingOfProducts::~RingOfProducts() {
   std::filesystem::remove_all(directory_, ignored);
 }
 
+void RingOfProducts::build(std::uint64_t id, std::uint64_t edition) {
+  if (kind_ == RowKind::kProduct) {
+    build_product(row_, id, edition);
+  } else {
+    build_stock(row_, id, edition);
+  }
+}
+
+void RingOfProducts::reopen() {
+  publisher_ = or_die(shm::Publisher::open(options_, lock_));
+  if (publisher_->is_fresh()) die("the ring was not continued: " + publisher_->why_fresh());
+}
+
 void RingOfProducts::update(std::uint64_t id) {
   update_some(1, [id] { return id; });
+}
+
+void RingOfProducts::collect_change_of_all() {
+  ++version_;
+  const shm::Table& changed = table();
+  for (std::uint64_t id = 1; id <= rows_; ++id) {
+    const std::uint64_t what = id <= rows_ / 2 ? 0 : id % 4;
+    const std::string key = product_key(id);
+    const std::string other = product_key(rows_ + id);
+    if (what == 2 && !is_changed_) {
+      or_die(publisher_->erase(changed, key));
+    } else if (what == 2) {
+      build(id, version_);
+      or_die(publisher_->insert(changed, row_));
+    } else {
+      build(what == 3 && !is_changed_ ? rows_ + id : id, version_);
+      or_die(publisher_->update(changed, what == 3 && is_changed_ ? other : key, row_));
+    }
+  }
+  is_changed_ = !is_changed_;
 }
 
 void RingOfProducts::commit() {

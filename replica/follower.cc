@@ -84,6 +84,7 @@ void Follower::join_slice() {
     return;
   }
   ++counters_.joins;
+  joining_->store.end_join();
   counters_.join_ns = monotonic_ns() - joining_->started_ns;
   current_ = std::move(joining_);
   reason_.clear();

@@ -44,6 +44,10 @@ Applied TableStore::apply_row(const shm::Record& record) {
   ServedTable* table = nullptr;
   if (!table_of(record, table)) return Applied::kCorrupt;
   if (table == nullptr) return Applied::kRecord;  // dropped since: nobody will ask
+  // What the next records will find comes while this one is worked on.
+  if (record.far.table == table->id()) table->index.prefetch(record.far.hash);
+  if (record.middle.table == table->id()) table->index.prefetch_addresses(record.middle.hash);
+  if (record.near.table == table->id()) table->index.prefetch_rows(record.near.hash, reader_);
 
   const bool is_tombstone = record.header.type == RecordType::kTombstone;
   const Bytes key = record.bytes.subspan(shm::kRecordHeaderBytes, record.header.key_bytes);
@@ -135,6 +139,13 @@ Applied TableStore::apply_commit(const shm::Record& record) {
   return Applied::kCommit;
 }
 
+void TableStore::end_join() {
+  is_joining_ = false;
+  for (const auto& [id, table] : tables_) {
+    if (table->is_live) table->index.forget_hashes();
+  }
+}
+
 bool TableStore::remove_some(std::size_t limit) {
   if (!is_removing_) return true;
   for (; limit > 0 && removed_ < removals_.size(); --limit, ++removed_) {
@@ -202,7 +213,10 @@ void TableStore::run_event(const PendingEvent& event) {
       route.table = table;  // nullptr: dropped since; a later event says so
       route.is_quarantined = false;
       route.reason.clear();
-      if (table != nullptr) table->is_live = true;
+      if (table != nullptr) {
+        table->is_live = true;
+        if (!is_joining_) table->index.forget_hashes();
+      }
       if (before != TableId() && before != event.id) drop(before);
       break;
     }
@@ -286,7 +300,10 @@ Result<void> TableStore::read_catalogue() {
   for (const shm::Table& table : catalogue.tables) {
     if (table.state != shm::TableState::kQuarantined) {
       std::unique_ptr<ServedTable>& mine = tables_[table.id.value()];
-      if (mine == nullptr) mine = std::make_unique<ServedTable>(table, history_hash_);
+      if (mine == nullptr) {
+        mine = std::make_unique<ServedTable>(table, history_hash_);
+        mine->index.keep_hashes();  // all of its rows come now, one after the other
+      }
     }
     if (routes_.find(table.name) != routes_.end()) continue;
     // Not live yet at the visible version: known by name, so that a question is answered "not yet", not "unknown".

@@ -77,6 +77,8 @@ class TableStore {
   // Pass 2, at most `limit` entries. True when nothing is left to remove; only then may apply() go on, and only then
   // may the log before be given up.
   bool remove_some(std::size_t limit);
+  // The whole log has been applied: what made that fast is given back.
+  void end_join();
   const std::string& why() const { return why_; }
   // The last record applied was a commit: what is visible is all that was applied.
   bool is_between_transactions() const { return is_between_; }
@@ -165,6 +167,7 @@ class TableStore {
   std::uint64_t received_ns_ = 0;
   std::uint64_t transactions_ = 0;
   std::uint64_t records_ = 0;
+  bool is_joining_ = true;
 
   std::unordered_map<std::uint32_t, std::unique_ptr<ServedTable>> tables_;
   ServedTable* last_table_ = nullptr;  // of the record before: most follow one of their own table

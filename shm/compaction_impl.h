@@ -308,6 +308,10 @@ RoomState BasicPublisher<Memory>::room_state() const {
   return impl_->room_state;
 }
 template <class Memory>
+bool BasicPublisher<Memory>::is_overdrawn() const {
+  return impl_->overdraft_eighths > 0;
+}
+template <class Memory>
 const CompactionCounters& BasicPublisher<Memory>::compaction() const {
   return impl_->compaction;
 }

@@ -25,6 +25,7 @@
 #include "base/unique_fd.h"
 #include "shm/key.h"
 #include "shm/layout.h"
+#include "shm/look_ahead.h"
 #include "shm/memory.h"
 #include "shm/record.h"
 #include "shm/ring_files.h"
@@ -85,6 +86,17 @@ class LogView {
   // Rows for RowIndex.
   bool equals(Address address, Bytes key) const;
   std::uint64_t hash(Address address) const;
+  void prefetch_key(Address address) const {
+    const std::byte* record = at(address);  // whatever it is: a prefetch does not fault
+    __builtin_prefetch(record + 16);
+    __builtin_prefetch(record + kRecordHeaderBytes + 7);
+  }
+  // Readable bytes from there up to the end of its segment; 0: no record can be there.
+  std::uint64_t room_at(Address address) const {
+    std::uint64_t slot = 0;
+    std::uint64_t room = 0;
+    return locate(address, slot, room) == nullptr ? 0 : room;
+  }
 
  private:
   struct Known {
@@ -148,6 +160,7 @@ class LogWalker {
   bool is_behind_gap_ = false;
   std::vector<SlotInfo> pending_;  // segments to be walked after this one, newest first
   std::vector<std::byte> buffer_;
+  LookAhead<Memory> ahead_;
 };
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -417,6 +430,7 @@ WalkStatus LogWalker<Memory>::next(LogView<Memory>& view, Record& record) {
     }
     position_ += record.header.length;
     address_ += record.header.length / 8;
+    ahead_.step(view, position_, address_, limit_, record);
     return WalkStatus::kRecord;
   }
 }

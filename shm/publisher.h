@@ -150,6 +150,9 @@ class BasicPublisher {
   // millisecond of CPU or so) if there is reason to. True: there is more to do. Errors as those of commit().
   Result<bool> tend(std::uint64_t now_ns);
   RoomState room_state() const;
+  // Live rows took all of ring.max_size for so long that a part of the reserve was opened to all transactions, so that
+  // deletions can be reached; and it is not closed yet.
+  bool is_overdrawn() const;
   const CompactionCounters& compaction() const;
 
   // Everything else is the ring's.

@@ -35,6 +35,7 @@ struct BasicPublisher<Memory>::Impl {
     DeadCopies dead;
     std::uint64_t count = 0;
     std::uint64_t bytes = 0;
+    Rows() { index.keep_hashes(); }  // there is one writer, and it inserts every row that there is
   };
   // What was last said of a name, and how many earlier events of it the log still holds.
   struct NamedEvent {
@@ -207,6 +208,9 @@ Result<void> BasicPublisher<Memory>::Impl::recover_record(const Record& record) 
     case RecordType::kTombstone: {
       if (catalogue.find(header.table_id) == nullptr) return {};  // dropped since
       Rows& table = rows[header.table_id];
+      if (record.far.table == header.table_id) table.index.prefetch(record.far.hash);
+      if (record.middle.table == header.table_id) table.index.prefetch_addresses(record.middle.hash);
+      if (record.near.table == header.table_id) table.index.prefetch_rows(record.near.hash, *ring);
       const Bytes key = record.bytes.subspan(kRecordHeaderBytes, header.key_bytes);
       const std::uint64_t hash = key_hash(key);
       const RowIndex::Handle handle = table.index.find(hash, key, *ring);

@@ -6,7 +6,7 @@
 //                 └──── a new RingReader ┘◄───────────── superseded ◄─────────────────────┘
 //
 // docs/ring-format.md has the protocols (join, follow, evict, sleep) with their interleavings; the numbers in
-// the .cc refer to it. Everything read is checked: lengths, addresses, generations, and the checksum by
+// the _impl.h refer to it. Everything read is checked: lengths, addresses, generations, and the checksum by
 // next().
 //
 // Threads: one. Other processes write the memory underneath.
@@ -103,6 +103,7 @@ class BasicRingReader {
   // For RowIndex (its Rows): the key of the row record at `address`, compared and hashed in place.
   bool equals(Address address, Bytes key) const;
   std::uint64_t hash(Address address) const;
+  void prefetch_key(Address address) const;
   // Asks the processor for the record's first cache lines.
   void prefetch(Address address) const;
 

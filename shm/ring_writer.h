@@ -182,6 +182,7 @@ class BasicRingWriter {
   // For RowIndex and for the sizes of rows replaced: this process' own records.
   bool equals(Address address, Bytes key) const;
   std::uint64_t hash(Address address) const;
+  void prefetch_key(Address address) const;
   std::uint32_t record_length(Address address) const;
   RecordType record_type(Address address) const;
 

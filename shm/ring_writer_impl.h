@@ -258,9 +258,8 @@ Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::open(c
   const RingPath path(options.directory, options.name);
   RINGSIDE_ASSIGN(const Epoch epoch, current_epoch(path));
   RINGSIDE_ASSIGN(std::unique_ptr<Impl> impl, Impl::attach(options, epoch));
-  const RingHeader& header = impl->view.header();
   if (impl->view.epoch() != epoch) return Error{ErrorKind::kCorrupt, "the ring's header holds another epoch"};
-  if (header.segment_bytes != options.segment_bytes || header.chunk_bytes != options.chunk_bytes) {
+  if (impl->segment_bytes() != options.segment_bytes || impl->view.chunk_bytes() != options.chunk_bytes) {
     return Error{ErrorKind::kUnsupported, "ring.segment_size or ring.chunk_size has changed"};
   }
   // Left over from a writer killed between N1 and N5.
@@ -563,9 +562,8 @@ void BasicRingWriter<Memory>::publish(Version version, std::string_view gtid,
   self.wake_sleepers();                                                     // P4
 }
 
-// P4. A look at each of the 64 reader files would cost more than all the rest of a small transaction. Joiners take the
-// first slot that is free, so the slots met in use and the one behind them are all there is, but for a joiner that took its
-// slot while one below was locked and not yet in use: check_readers meets that one.
+// P4, at the slots met in use and at the one behind them: where joiners come, but for one that took its slot while one
+// below was locked and not yet in use; check_readers meets that one.
 template <class Memory>
 void BasicRingWriter<Memory>::Impl::wake_sleepers() {
   while (watched < kMaxReaders &&
@@ -649,6 +647,11 @@ template <class Memory>
 std::uint64_t BasicRingWriter<Memory>::hash(Address address) const {
   return impl_->view.hash(address);
 }
+template <class Memory>
+void BasicRingWriter<Memory>::prefetch_key(Address address) const {
+  impl_->view.prefetch_key(address);
+}
+
 template <class Memory>
 std::uint32_t BasicRingWriter<Memory>::record_length(Address address) const {
   const auto* words = reinterpret_cast<const std::uint64_t*>(impl_->view.at(address));

@@ -12,17 +12,37 @@ std::uint64_t key_hash(Bytes key) {
 }
 
 RowIndex::RowIndex() {
-  buckets_.push_back(std::make_unique<BucketPage>());
+  buckets_.add();
+}
+
+void RowIndex::keep_hashes() {
+  RINGSIDE_ASSERT(next_handle_ == 0);
+  keeps_hashes_ = true;
+}
+
+void RowIndex::forget_hashes() {
+  keeps_hashes_ = false;
+  hashes_ = {};
+  prepared_ = 0;
 }
 
 std::size_t RowIndex::memory_bytes() const {
-  return (buckets_.size() + overflow_.size()) * sizeof(BucketPage) + addresses_.size() * sizeof(AddressPage) +
-         (buckets_.capacity() + overflow_.capacity() + addresses_.capacity()) * sizeof(void*);
+  return buckets_.memory_bytes() + overflow_.memory_bytes() + addresses_.memory_bytes() +
+         hashes_.memory_bytes();
 }
 
 bool RowIndex::wants_split() const {
-  // Four fifths full on average: beyond that overflow buckets cost more than the buckets saved.
-  return size_ * 10 >= bucket_count_ * kEntries * 8;
+  // Three quarters full on average. Until its turn has come a bucket holds up to twice what a split one does: fuller
+  // tables take a little less memory, and more lookups have to go to an overflow bucket (docs/performance.md).
+  return size_ * 4 >= bucket_count_ * kEntries * 3;
+}
+
+void RowIndex::prefetch_addresses(std::uint64_t hash) const {
+  const Bucket& b = bucket(bucket_of(hash));
+  if (b.overflow != 0) __builtin_prefetch(&overflow(b.overflow));
+  for (unsigned found = entries_with(b, tag_of(hash)); found != 0; found &= found - 1) {
+    __builtin_prefetch(address_slot(b.handles[static_cast<std::size_t>(std::countr_zero(found))]));
+  }
 }
 
 RowIndex::Handle RowIndex::take_handle() {
@@ -33,7 +53,10 @@ RowIndex::Handle RowIndex::take_handle() {
   }
   RINGSIDE_ASSERT(next_handle_ < kNoRow);
   const Handle handle = next_handle_++;
-  if (handle / kAddressesPerPage == addresses_.size()) addresses_.push_back(std::make_unique<AddressPage>());
+  if (handle / kAddressesPerPage == addresses_.size()) {
+    addresses_.add();
+    if (keeps_hashes_) hashes_.add();
+  }
   return handle;
 }
 
@@ -49,19 +72,17 @@ std::uint32_t RowIndex::take_overflow() {
     overflow(link) = Bucket{};
     return link;
   }
-  if (overflow_used_ / kBucketsPerPage == overflow_.size())
-    overflow_.push_back(std::make_unique<BucketPage>());
+  if (overflow_used_ / kBucketsPerPage == overflow_.size()) overflow_.add();
   return ++overflow_used_;
 }
 
 void RowIndex::place(std::size_t index, std::uint8_t tag, Handle handle) {
   for (Bucket* b = &bucket(index);; b = &overflow(b->overflow)) {
-    for (std::size_t i = 0; i < kEntries; ++i) {
-      if (b->tags[i] == 0) {
-        b->tags[i] = tag;
-        b->handles[i] = handle;
-        return;
-      }
+    if (const unsigned free = entries_with(*b, 0); free != 0) {
+      const auto i = static_cast<std::size_t>(std::countr_zero(free));
+      b->tags[i] = tag;
+      b->handles[i] = handle;
+      return;
     }
     if (b->overflow == 0) {
       const std::uint32_t link = take_overflow();  // pages never move, so `b` stays valid

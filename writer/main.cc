@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -18,6 +19,7 @@
 #include "writer/capture/capture.h"
 #include "writer/capture/capture_status.h"
 #include "writer/capture/history.h"
+#include "writer/capture/live_settings.h"
 #include "writer/commands/command_service.h"
 #include "writer/commands/http_server.h"
 
@@ -31,22 +33,31 @@ time. Replicas (ringside-replica) answer queries from the ring.)";
 constexpr const char* kMore =
     R"(The server's settings and privileges are checked first; what is wrong is named with
 the SQL that mends it. RINGSIDE_MYSQL_PASSWORD is the password when the configuration
-has none. SIGTERM, SIGINT: commands under way are finished, the ring stays.
+has none. SIGTERM, SIGINT: commands under way are finished, the ring stays. SIGHUP: the
+file is read again, and limits of the ring that it changes count at once.
 
 Exit codes: 0 ended as asked; 1 cannot go on, the last line of the log says why;
 above 100 wrong command line.
 Settings, metrics, runbook: docs/operating.md. Commands: docs/http.md.)";
 
-// Waits for a signal, or for capture's end.
-void wait_for_end(int signals, int capture_ended) {
-  pollfd fds[2] = {{signals, POLLIN, 0}, {capture_ended, POLLIN, 0}};
-  while (::poll(fds, 2, -1) < 0 && errno == EINTR) {
+// Waits for a signal to end, or for capture's end. SIGHUP: the file is read again.
+void wait_for_end(const UniqueFd& signals, const UniqueFd& capture_ended, LiveSettings& settings,
+                  Capture& capture) {
+  for (;;) {
+    pollfd fds[2] = {{signals.get(), POLLIN, 0}, {capture_ended.get(), POLLIN, 0}};
+    if (::poll(fds, 2, -1) < 0 && errno == EINTR) continue;
+    if (fds[1].revents != 0) return;
+    const int number = next_signal(signals);
+    if (number == 0) continue;
+    if (number != SIGHUP) return;
+    if (const std::optional<RingConfig> changed = settings.reload()) capture.change_limits(*changed);
   }
 }
 
 Result<void> run(Config config) {
+  LiveSettings settings(config);
   RINGSIDE_TRY(prepare_writer(config));
-  RINGSIDE_ASSIGN(const UniqueFd signals, stop_signals());
+  RINGSIDE_ASSIGN(const UniqueFd signals, stop_and_reload_signals());
   ::signal(SIGPIPE, SIG_IGN);  // a client or a server that has gone is an error of the call, not the end
   const UniqueFd capture_ended(::eventfd(0, EFD_CLOEXEC));
 
@@ -76,7 +87,7 @@ Result<void> run(Config config) {
     const std::uint64_t one = 1;
     RINGSIDE_ASSERT(::write(capture_ended.get(), &one, sizeof one) == sizeof one);
   });
-  wait_for_end(signals.get(), capture_ended.get());
+  wait_for_end(signals, capture_ended, settings, capture);
   log_info("writer stops");
   server->stop();  // commands under way are finished first: they still need the stream for their version
   capture.stop();

@@ -62,7 +62,10 @@ TEST(Config, LeastFileHasTheDocumentedDefaults) {
   EXPECT_EQ(config.ring.directory, "/dev/shm");
   EXPECT_EQ(config.ring.max_size_bytes, std::uint64_t{4} << 30);
   EXPECT_EQ(config.ring.segment_size_bytes, std::uint64_t{1} << 20);
+  EXPECT_EQ(config.ring.transaction_reserve_bytes, config.ring.max_size_bytes);
+  EXPECT_EQ(config.ring.on_full, OnFull::kPause);
   EXPECT_EQ(config.ring.reader_grace, milliseconds(5000));
+  EXPECT_EQ(config.ring.reader_wait, milliseconds(30'000));
   EXPECT_EQ(config.writer.listen.to_string(), "127.0.0.1:7070");
   EXPECT_EQ(config.writer.commands_retention, milliseconds(86'400'000));
   EXPECT_EQ(config.replica.listen.to_string(), "127.0.0.1:8080");
@@ -93,6 +96,8 @@ chunk_size = "1MiB"
 max_record_size = "1MiB"
 reader_limit = "8MiB"
 reader_grace = "250ms"
+reader_wait = "1s"
+on_full = "rebuild"
 [writer]
 listen = "[::1]:1"
 token_file = "/etc/tokens"
@@ -147,6 +152,8 @@ numbers = "string"
   EXPECT_EQ(c.ring.max_record_size_bytes, 1024u * 1024);
   EXPECT_EQ(c.ring.reader_limit_bytes, 8u * 1024 * 1024);
   EXPECT_EQ(c.ring.reader_grace, milliseconds(250));
+  EXPECT_EQ(c.ring.reader_wait, milliseconds(1000));
+  EXPECT_EQ(c.ring.on_full, OnFull::kRebuild);
   EXPECT_EQ(c.writer.listen, (ListenAddress{"::1", 1, true}));
   EXPECT_EQ(c.writer.token_file, "/etc/tokens");
   EXPECT_EQ(c.writer.transaction_buffer_bytes, 1024u * 1024);
@@ -211,6 +218,8 @@ TEST(Config, WrongTypesAndBoundsNameTheSetting) {
               HasSubstr("multiple of ring.segment_size (1MiB)"));
   EXPECT_THAT(error_with("ring", "max_size = \"16MiB\""), HasSubstr("larger than ring.max_size"));
   EXPECT_THAT(error_with("ring", "directory = \"shm\""), HasSubstr("absolute"));
+  EXPECT_THAT(error_with("ring", "on_full = \"stop\""), HasSubstr("\"pause\" or \"rebuild\""));
+  EXPECT_THAT(error_with("ring", "reader_wait = \"999ms\""), HasSubstr("from 1s to 1h"));
   EXPECT_THAT(error_with("writer", "heartbeat = 5"), HasSubstr("duration in quotes"));
   EXPECT_THAT(error_with("writer", "watchdog = \"1500ms\""),
               HasSubstr("at least twice writer.heartbeat (1s)"));
@@ -265,6 +274,50 @@ TEST(Config, SecretsAreNeverShown) {
                 AllOf(HasSubstr("test.toml:"), HasSubstr("password"), Not(HasSubstr("hunter"))))
         << line;
   }
+}
+
+TEST(Config, TheReserveIsAsMuchAsMaxSizeUnlessItIsGiven) {
+  const std::string small = std::string(kLeast) + "max_size = \"64MiB\"\n";
+  const Result<Config> config = parse_config(small, "test.toml");
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->ring.transaction_reserve_bytes, std::uint64_t{64} << 20);
+  const Result<Config> given = parse_config(small + "transaction_reserve = \"1MiB\"\n", "test.toml");
+  ASSERT_TRUE(given);
+  EXPECT_EQ(given->ring.transaction_reserve_bytes, std::uint64_t{1} << 20);
+}
+
+std::string changes_between(const std::string& before, const std::string& after) {
+  const Result<Config> first = parse_config(before, "before.toml");
+  const Result<Config> second = parse_config(after, "after.toml");
+  std::string text;
+  for (const SettingChange& change : changed_settings(first.value(), second.value())) {
+    text += change.name + ": " + change.before + " -> " + change.after + "\n";
+  }
+  return text;
+}
+
+TEST(Config, ChangesAreOfWhatCountsNotOfHowItIsWritten) {
+  const std::string least(kLeast);
+  EXPECT_EQ(changes_between(least, least + "max_size = 4294967296\nreader_grace = \"5000ms\"\n[writer]\n"),
+            "");
+  EXPECT_EQ(changes_between(least, least + "max_size = \"5GiB\"\non_full = \"rebuild\"\n"),
+            "ring.max_size: 4GiB -> 5GiB\nring.transaction_reserve: 4GiB -> 5GiB\nring.on_full: pause -> "
+            "rebuild\n");
+  EXPECT_EQ(changes_between(least, least + "[writer]\nsessions = 9\nlisten = \"127.0.0.1:1\"\n"
+                                           "[replica]\nbusy_poll = true\nnumbers = \"string\"\n"),
+            "writer.listen: 127.0.0.1:7070 -> 127.0.0.1:1\nwriter.sessions: 8 -> 9\n"
+            "replica.busy_poll: false -> true\nreplica.numbers: number -> string\n");
+  const std::string other =
+      "[mysql]\ndatabase = \"shop\"\ntables = [\"a\", \"b*\"]\n[ring]\nname = \"shop\"\n";
+  EXPECT_EQ(changes_between(least, other), "mysql.tables: ['*'] -> ['a', 'b*']\n");
+}
+
+TEST(Config, APasswordThatChangesIsNamedAndNotShown) {
+  const auto with = [](const std::string& password) {
+    return "[mysql]\ndatabase = \"shop\"\npassword = \"" + password + "\"\n[ring]\nname = \"shop\"\n";
+  };
+  EXPECT_EQ(changes_between(with("hunter2"), with("hunter2")), "");
+  EXPECT_EQ(changes_between(with("hunter2"), with("hunter3")), "mysql.password: (secret) -> (secret)\n");
 }
 
 TEST(Config, SyntaxErrorsNameTheLine) {

@@ -1,10 +1,9 @@
-"""What docs/consistency.md says happens when something fails, with the real programs: a ring that is full, a server that
-falls silent, a replica that is stopped too long. (Another history: history_test.py. Kills: kills_test.py, storm_test.py.)"""
+"""What docs/consistency.md says happens when something fails, with the real programs: a server that falls silent, a
+replica that is stopped too long. (A full ring: growth_test.py. Another history: history_test.py. Kills: kills_test.py, storm_test.py.)"""
 
 import signal
 import sys
 import unittest
-from typing import List
 
 import rows as expected_rows
 from harness import Connection, ConnectionLost, StackCase, metric, wait_until
@@ -47,49 +46,6 @@ class FailuresCase(StackCase):
     def ready(self, connection: Connection) -> bool:
         with connection:
             return connection.request("GET", "/readyz").status == 200
-
-
-class RingIsFull(FailuresCase):
-    SETTINGS = ("[ring]\nmax_size = \"16MiB\"\nsegment_size = \"256KiB\"\nchunk_size = \"1MiB\"\n"
-                "max_record_size = \"1MiB\"\ntransaction_reserve = \"1MiB\"\n[writer]\nversion_wait = \"100ms\"\n")
-
-    def test_capture_pauses_and_says_so_and_replicas_go_on(self):
-        written: List[int] = []
-
-        def fill() -> bool:
-            number = len(written) % 100 + 1
-            self.sql.execute(f"UPDATE items SET n = {len(written) + 1}, body = REPEAT('x', {BLOB_BYTES}) WHERE id = {number}")
-            written.append(number)
-            self.assertLess(len(written), 2000, "200 MB went into a ring of 16 MiB")
-            return self.capture_state() == "full"
-
-        wait_until(fill, "capture is paused", 60.0)
-        with self.stack.to_writer() as writer:
-            unready = self.expect(writer.request("GET", "/readyz"), 503)
-            self.assertIn("ring.max_size", unready.json()["detail"])
-            self.assertEqual(metric(writer, "ringside_writer_capture_state", state="full"), 1)
-            # Commands are committed all the same; their version is not known yet.
-            document = self.expect(writer.request("PATCH", "/v1/items/1", {"n": -1}), 200).json()
-            self.assertEqual((document["success"], document["version"]), (True, None))
-        for index in range(self.REPLICAS):
-            with self.stack.to_replica(index) as replica:
-                response = self.expect(replica.request("GET", "/v1/items/1?fields=id,n"), 200)
-                self.assertGreater(response.json()["n"], 0)
-        # Joining needs no more of the ring than is there.
-        self.stack.replicas[1].kill()
-        self.stack.start_replica(1, ready=False)
-        with self.stack.to_replica(0) as first:
-            wanted = first.request("GET", "/v1/items?keys=1,2,3&fields=id,n")
-
-        def same() -> bool:
-            self.assertTrue(self.stack.replicas[1].running(), "it ended by itself")
-            try:
-                with self.stack.to_replica(1) as second:
-                    answer = second.request("GET", "/v1/items?keys=1,2,3&fields=id,n")
-                    return (answer.status, answer.version, answer.body) == (200, wanted.version, wanted.body)
-            except ConnectionLost:
-                return False
-        wait_until(same, "the second replica serves what the first one does")
 
 
 class ServerIsSilent(FailuresCase):

@@ -99,7 +99,7 @@ class RingsTmpfsIsFull(SmallDiskCase):
         epoch = self.stack.epoch()
         with self.stack.session() as sql:
             for n in range(1, 200):
-                sql.execute(self.large(n, rows=3))
+                sql.execute(f"INSERT INTO items SELECT {1000 + 3 * n} + seq, {n}, REPEAT('x', {BODY_BYTES}) FROM seq_1_to_3")
                 if "capture is full" in self.writer_reason():
                     break
             reason = self.await_writer("capture is full: cannot allocate")

@@ -133,6 +133,44 @@ TEST_F(RingReaderTest, FollowsOverManySegmentsAndChunks) {
   EXPECT_EQ(*mirror.table("items"), *mirror_of(ring()).table("items"));
 }
 
+TEST_F(RingReaderTest, SeesWhichKeysAreToCome) {
+  ASSERT_TRUE(writer_.start());
+  for (std::uint64_t version = 2; version < 500; ++version) {
+    ASSERT_TRUE(publish(version, 10 + version % 200));
+  }
+  struct Walked {
+    Upcoming own;  // table 0: no row
+    Upcoming near;
+    Upcoming middle;
+    Upcoming far;
+  };
+  std::vector<Walked> walked;
+  const auto reader = join_ring(ring());
+  ASSERT_NE(reader, nullptr);
+  Record record;
+  while (reader->next(record) == Step::kRecord) {
+    Walked& each = walked.emplace_back(Walked{{}, record.near, record.middle, record.far});
+    if (record.header.type != RecordType::kRow) continue;
+    const Bytes key = record.bytes.subspan(kRecordHeaderBytes, record.header.key_bytes);
+    each.own = Upcoming{record.header.table_id, key_hash(key)};
+  }
+  ASSERT_EQ(reader->position(), reader->committed_position());
+  std::size_t seen = 0;
+  auto check = [&](const Upcoming& upcoming, std::size_t at) {
+    if (upcoming.table == TableId()) return;
+    ASSERT_LT(at, walked.size()) << "nothing beyond the committed position is seen";
+    EXPECT_EQ(upcoming.table, walked[at].own.table);
+    EXPECT_EQ(upcoming.hash, walked[at].own.hash);
+    ++seen;
+  };
+  for (std::size_t i = 0; i < walked.size(); ++i) {
+    check(walked[i].near, i + 4);
+    check(walked[i].middle, i + 8);
+    check(walked[i].far, i + 12);
+  }
+  EXPECT_GT(seen, 498u * 2) << "nearly all rows, three times each";
+}
+
 TEST_F(RingReaderTest, CopiesRecordsByAddressWithinTheBufferItIsGiven) {
   ASSERT_TRUE(writer_.start());
   const auto reader = join_ring(ring());

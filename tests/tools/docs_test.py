@@ -115,6 +115,7 @@ class Settings(unittest.TestCase):
                 match = re.search(rf"\b{setting.member}\s*(?:=\s*([^;]+)|\{{([^;]+)\}});", struct)
                 self.assertIsNotNone(match, name)
                 default = reference[name][0].strip("`")
+                default = reference.get(default, [default])[0].strip("`")  # that of another setting
                 if setting.kind == "flag":
                     self.assertEqual(default, match.group(1), name)
                 else:

@@ -1,4 +1,4 @@
-// Capture against a real server: snapshot and stream, lost connections, lost histories, no room.
+// Capture against a real server: snapshot and stream, lost connections, lost histories. (No room: capture_room_test.cc.)
 #include <filesystem>
 #include <fstream>
 
@@ -16,7 +16,6 @@ using testing::CaptureMirror;
 using testing::DatabaseServer;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Not;
 using testing::OtherSession;
 
@@ -503,54 +502,6 @@ TEST_P(CaptureStream, ATakenServerIdIsReplaced) {
 }
 
 // --- room
-
-TEST_P(CaptureStream, AFullRingPausesAndGoesOnWithALargerOne) {
-  server_->sql("CREATE TABLE big (id INT PRIMARY KEY, t TEXT)");
-  config_.ring.max_size_bytes = 8 * config_.ring.segment_size_bytes;
-  start_and_load();
-  const std::uint64_t epoch = mirror_.epoch();
-  for (int id = 1; id <= 100; ++id) {
-    server_->sql("INSERT INTO big VALUES (" + std::to_string(id) + ", REPEAT('x', 10000))");
-  }
-  EXPECT_TRUE(until_status([](const CaptureStatus& s) { return s.state == shm::CaptureState::kFull; }));
-  EXPECT_THAT(status().reason, HasSubstr("raise ring.max_size"));
-  const std::size_t rows = mirror_.lines("big").size();
-  EXPECT_LT(rows, 100u);
-  EXPECT_EQ(tracker_->stream_state(), StreamState::kInterrupted);
-  ASSERT_TRUE(stop()) << "a full ring can be stopped";
-  config_.ring.max_size_bytes = 64 * kMiB;
-  start();
-  expect_equal_version();
-  EXPECT_EQ(mirror_.lines("big").size(), 100u);
-  EXPECT_EQ(mirror_.epoch(), epoch);
-  EXPECT_EQ(status().snapshots, 0u);
-}
-
-TEST_P(CaptureStream, ALargeTransactionGoesThroughTheSpillFile) {
-  server_->sql("CREATE TABLE big (id INT PRIMARY KEY, t TEXT)");
-  config_.writer.transaction_buffer_bytes = 64 * 1024;
-  start_and_load();
-  server_->sql("INSERT INTO big SELECT seq, REPEAT('x', 500) FROM " + sequence(2000));
-  expect_equal("big", "SELECT CONCAT(id, '\t\"', t, '\"')");
-  EXPECT_TRUE(until_status([](const CaptureStatus& s) { return s.spilled_bytes > 500'000; }));
-  EXPECT_EQ(mirror_.lines("big").size(), 2000u);
-}
-
-TEST_P(CaptureStream, ASpillDirectoryThatIsMissingIsAPassingTrouble) {
-  server_->sql("CREATE TABLE big (id INT PRIMARY KEY, t TEXT)");
-  config_.writer.transaction_buffer_bytes = 64 * 1024;
-  config_.writer.spill_directory = server_->directory() / "spill";
-  start_and_load();
-  server_->sql("INSERT INTO big SELECT seq, REPEAT('x', 500) FROM " + sequence(2000));
-  EXPECT_TRUE(until_status([](const CaptureStatus& s) { return s.state == shm::CaptureState::kFull; }));
-  EXPECT_THAT(status().reason, HasSubstr("writer.spill_directory"));
-  EXPECT_THAT(mirror_.lines("big"), IsEmpty());
-  std::filesystem::create_directory(config_.writer.spill_directory);
-  expect_equal_version();
-  EXPECT_EQ(mirror_.lines("big").size(), 2000u);
-}
-
-// --- refusals
 
 TEST_P(CaptureStream, RefusesToStartNamingEveryWrongSetting) {
   spoils_server();

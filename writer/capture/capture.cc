@@ -21,7 +21,6 @@ namespace ringside::writer {
 namespace {
 
 constexpr std::uint64_t kLastRetryNs = 5'000'000'000;
-constexpr std::uint64_t kRoomRetryNs = 200'000'000;
 constexpr std::uint64_t kFullRetryNs = 30'000'000'000;  // at most, of what did not fit
 constexpr std::uint64_t kFullRetryShare = 10;  // of the time that it took: a snapshot in vain is dear
 constexpr std::uint64_t kInFlightNs = 5'000'000'000;
@@ -39,6 +38,7 @@ shm::PublisherOptions publisher_options(const Config& config) {
   options.ring.max_record_bytes = config.ring.max_record_size_bytes;
   options.ring.reader_limit_bytes = config.ring.reader_limit_bytes;
   options.ring.reader_grace_ns = static_cast<std::uint64_t>(config.ring.reader_grace.count()) * 1'000'000;
+  options.ring.reader_wait_ns = static_cast<std::uint64_t>(config.ring.reader_wait.count()) * 1'000'000;
   options.transaction_buffer_bytes = config.writer.transaction_buffer_bytes;
   options.spill_directory = config.writer.spill_directory;
   return options;
@@ -68,7 +68,8 @@ Capture::Capture(const Config& config, UniqueFd ring_lock, Dependencies dependen
       ring_lock_(std::move(ring_lock)),
       dependencies_(std::move(dependencies)),
       publisher_options_(publisher_options(config)),
-      stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+      stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      limits_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 Capture::~Capture() = default;
 
@@ -79,14 +80,17 @@ void Capture::stop() {
   interrupter_.interrupt();
 }
 
-void Capture::wait(std::uint64_t ns) {
-  pollfd poll_fd{stop_event_.get(), POLLIN, 0};
+bool Capture::wait(std::uint64_t ns) {
+  pollfd events[2] = {{stop_event_.get(), POLLIN, 0}, {limits_event_.get(), POLLIN, 0}};
   const std::uint64_t end = monotonic_ns() + ns;
   for (std::uint64_t now = monotonic_ns(); now < end && !stopping(); now = monotonic_ns()) {
     tick();
+    if (std::exchange(limits_taken_, false)) return false;
     const std::uint64_t slice = std::min(end - now, kTickNs);
-    ::poll(&poll_fd, 1, static_cast<int>(slice / 1'000'000 + 1));
+    ::poll(events, 2, static_cast<int>(slice / 1'000'000 + 1));
+    if (events[1].revents != 0) take_limits();
   }
+  return !stopping();
 }
 
 // ------------------------------------------------------------------------------------------------- the main loop
@@ -104,6 +108,7 @@ Result<void> Capture::run() {
   stream_.reset();
   if (ended) {
     set_state(shm::CaptureState::kStopped, "the writer was stopped");
+    keep_ring();
   } else {
     log_error("capture has ended", {{"reason", ended.error().message}});
     set_state(shm::CaptureState::kFailed, ended.error().message);
@@ -142,14 +147,24 @@ Result<void> Capture::run_until_stopped() {
       set_state(is_full          ? shm::CaptureState::kFull
                 : is_replacing() ? shm::CaptureState::kReplacing
                                  : shm::CaptureState::kReconnecting,
-                error.message);
+                error.message, is_full ? full_cause_ : FullCause::kNone);
     }
     // News of another history, and not the next in a row of them: replicas serve the old one until it is loaded.
     if (ended && is_replacing() && monotonic_ns() - epoch_loaded_ns_ > kLastRetryNs) retry_ns = kFirstRetryNs;
-    wait(retry_ns);
-    retry_ns = std::min(2 * retry_ns, kLastRetryNs);
+    const bool has_waited = wait(retry_ns);
+    retry_ns = has_waited ? std::min(2 * retry_ns, kLastRetryNs) : kFirstRetryNs;
   }
   return {};
+}
+
+// So that the ring may be gone on with after a restart of the host as well. On a disk that takes as long as the disk does.
+void Capture::keep_ring() {
+  if (!publisher_) return;
+  const std::uint64_t began = monotonic_ns();
+  const Result<void> kept = publisher_->ring().stop_in_order();
+  const std::uint64_t took_ms = (monotonic_ns() - began) / 1'000'000;
+  if (kept) return log_info("the ring is kept as it is", {{"took_ms", took_ms}});
+  log_warning("the ring will be made anew if the host is restarted now", {{"reason", kept.error().message}});
 }
 
 // Finds the epoch in force, or begins one, unless that has been done or is about to be.
@@ -179,6 +194,7 @@ Result<void> Capture::open_ring() {
 // One connection's life: checks, a new epoch if one is needed, the stream until it ends. An Error is for the log; it is
 // final when its kind is kInvalid (settings) or kUnsupported.
 Result<void> Capture::connect_once() {
+  full_cause_ = FullCause::kSpace;
   RINGSIDE_TRY(open_ring());
   // Now, and not only with the new ring (which insists on it): this writer may have to end before, because of what the
   // source's settings have become, and the next one has to know.
@@ -319,7 +335,10 @@ Result<void> Capture::open_stream() {
   applier_->expect(point.expected);
   stream_began_at_ = applier_->counters().transactions;
   set_state(held_back_reason_.empty() ? shm::CaptureState::kStreaming : shm::CaptureState::kFull,
-            held_back_reason_);
+            held_back_reason_, held_back_reason_.empty() ? FullCause::kNone : FullCause::kSpace);
+  full_since_ns_ = 0;  // if it still has no room, it will say so again
+  full_told_.clear();
+  full_shown_.clear();
   log_info("following the binlog", {{"from", options.position}});
   return {};
 }
@@ -342,6 +361,14 @@ Result<Capture::Next> Capture::follow() {
     } else if (is_between && (now - put_off_since_ns_ >= kPutOffNs || !stream_->data_is_waiting())) {
       RINGSIDE_ASSIGN(const Next next, handle_outcome(applier_->flush()));
       if (next != Next::kGoOn) return next;
+    }
+    if (is_between) {
+      if (full_since_ns_ != 0) note_room();
+      RINGSIDE_ASSIGN(const bool has_more, tend());
+      if (has_more && !stream_->data_is_waiting()) {
+        tick();
+        continue;
+      }
     }
     RINGSIDE_ASSIGN(const Next next, handle_packet(stream_->read_packet(now + kTickNs)));
     if (next != Next::kGoOn) return next;
@@ -403,21 +430,6 @@ Result<Capture::Next> Capture::handle_outcome(EventApplier::Outcome outcome) {
       return Error{ErrorKind::kUnsupported, applier_->reason()};
   }
   return Next::kGoOn;
-}
-
-// The ring is full: nothing more is read from the source until the transaction at hand fits.
-Result<Capture::Next> Capture::wait_for_room() {
-  log_error("capture pauses, replicas go on answering", {{"reason", applier_->reason()}});
-  set_state(shm::CaptureState::kFull, applier_->reason());
-  while (!stopping()) {
-    wait(kRoomRetryNs);
-    const EventApplier::Outcome outcome = applier_->commit_again();
-    if (outcome == EventApplier::Outcome::kRingFull) continue;
-    log_info("the ring has room again");
-    set_state(shm::CaptureState::kStreaming, {});
-    return handle_outcome(outcome);
-  }
-  return Next::kStop;
 }
 
 Result<Capture::Next> Capture::stream_ended(bool in_order) {
@@ -491,8 +503,10 @@ void Capture::publish_schema() {
 
 void Capture::tick() {
   const std::uint64_t now = monotonic_ns();
-  if (now < next_tick_ns_ || !publisher_) return;
+  if (now < next_tick_ns_) return;
   next_tick_ns_ = now + kTickNs;
+  take_limits();
+  if (!publisher_) return;
   shm::RingWriter& ring = publisher_->ring();
   ring.beat(now);
   const std::size_t evicted = ring.check_readers(now);
@@ -508,6 +522,7 @@ void Capture::tick() {
   status_.readers_evicted += evicted;
   status_.spilled_bytes = publisher_->spilled_bytes();
   status_.ring = ring.usage();
+  status_.compaction = publisher_->compaction();
   status_.readers = ring.readers();
   status_.tables = publisher_->usage();
   status_.quarantined.clear();
@@ -518,7 +533,7 @@ void Capture::tick() {
   status_.counters = applier_->counters();
 }
 
-void Capture::set_state(shm::CaptureState state, std::string reason) {
+void Capture::set_state(shm::CaptureState state, std::string reason, FullCause full) {
   if (publisher_) publisher_->ring().set_capture_state(state);
   StreamState stream = StreamState::kStarting;
   switch (state) {
@@ -542,6 +557,7 @@ void Capture::set_state(shm::CaptureState state, std::string reason) {
     const std::lock_guard lock(status_mutex_);
     status_.state = state;
     status_.reason = std::move(reason);
+    status_.full = full;
   }
   next_tick_ns_ = 0;
   tick();

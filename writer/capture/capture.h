@@ -5,17 +5,17 @@
 //          ▼                                                             │
 //   connect, check ──► (no ring, or lost history: snapshot into a ──► stream ──► load a table anew
 //          ▲            new epoch, then switch to it)                    │         between transactions
-//          └── pause while the ring is full ◄────────────────────────────┘
+//          └── pause while the ring is full ◄────────────────────────────┘         compact a step
 //
 // Each connection first shows whether the source still has the history that the ring holds: its history's id, its newest
 // GTID, and the ring's last transaction, which has to come once more and be the same. A load that fails is tried again
 // while the stream goes on without the tables that wait for it.
 //
-// Threads: run() in one thread of its own; stop() and status() from any.
+// Threads: run() in one thread of its own; stop(), change_limits() and status() from any.
 // Ownership: owns publisher, connection and stream; borrows tracker and schema view.
 // Errors: run() returns when it was stopped, or with an Error that an operator must see to (settings that do not allow
 // exact capture, a ring of another writer, a failure of its own making). Everything that may pass is tried again.
-// Limits: retries wait 50 ms to 5 s, doubling; loads to 60 s, and so long when the ring has no room for one. What found
+// Limits: a transaction that finds no room waits for it, at most for ever (ring.on_full); retries wait 50 ms to 5 s, doubling; loads to 60 s, and so long when the ring has no room for one. What found
 // no room (in the ring, for a spill file) waits ten times as long as it had taken, to 30 s. stop() is followed at once, but
 // for a connection that is being established (5 s) and dependencies.history.
 #pragma once
@@ -47,10 +47,21 @@
 
 namespace ringside::writer {
 
+// What there is no room in, or who holds it.
+enum class FullCause : std::uint8_t {
+  kNone,     // capture is not full
+  kReaders,  // ring.max_size, until readers give up what they hold
+  kMaxSize,  // ring.max_size: what lives takes it
+  kReserve,  // ring.max_size and ring.transaction_reserve: the transaction is larger
+  kSpace,    // what the ring, or a spill file, is made of: a filesystem, descriptors
+};
+
 // What /status and /metrics show of capture. A copy, at most kStatusInterval old.
 struct CaptureStatus {
   shm::CaptureState state = shm::CaptureState::kStarting;
   std::string reason;  // why it is not streaming, for people; empty while it is
+  FullCause full = FullCause::kNone;
+  std::uint64_t full_episodes = 0;  // how often the stream had to pause for room
   Epoch epoch;
   Version version;
   std::string gtid;
@@ -69,6 +80,7 @@ struct CaptureStatus {
   std::uint64_t readers_evicted = 0;
   std::uint64_t spilled_bytes = 0;
   shm::RingUsage ring;
+  shm::CompactionCounters compaction;
   std::vector<shm::ReaderStatus> readers;
   std::vector<shm::TableUsage> tables;
   std::vector<std::pair<std::string, std::string>> quarantined;  // name, reason
@@ -92,6 +104,9 @@ class Capture {
 
   Result<void> run();
   void stop();
+  // Of all that `ring` says, the limits count from now on (those of LiveSettings). A capture that pauses looks at once
+  // whether it can go on.
+  void change_limits(const RingConfig& ring);
   CaptureStatus status() const;
 
  private:
@@ -111,6 +126,7 @@ class Capture {
   // capture.cc: connect, follow, report.
   Result<void> run_until_stopped();
   Result<void> open_ring();
+  void keep_ring();
   Result<void> connect_once();
   Result<void> look_at_source();
   Result<void> compare_history(Connection& connection);
@@ -124,7 +140,6 @@ class Capture {
   // capture_idle.cc
   Result<Next> look_while_idle();
   Result<MysqlDifference> ask_idle_source();
-  Result<Next> wait_for_room();
   void note_getting_on();
   Result<Next> stream_ended(bool in_order);
   void start_over(std::string reason, bool history_was_lost);
@@ -132,11 +147,30 @@ class Capture {
   void make_applier();
   void publish_schema();
   void tick();
-  void set_state(shm::CaptureState state, std::string reason);
-  void wait(std::uint64_t ns);
+  void set_state(shm::CaptureState state, std::string reason, FullCause full = FullCause::kNone);
+  // False when there is a reason to look again sooner: it is to stop, or limits have changed.
+  bool wait(std::uint64_t ns);
   // An epoch is in force whose history is over: its readers are told that what they serve is of the past.
   bool is_replacing() const { return publisher_ != nullptr && !new_epoch_reason_.empty(); }
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
+
+  // capture_room.cc: room in the ring.
+  Result<Next> wait_for_room();
+  void note_full(shm::RoomState room);
+  void note_room();
+  bool rebuild_if_configured(const shm::Publisher& target);
+  // Calls `put`, again while it finds no room that is being made.
+  template <class Put>
+  Result<void> with_room(shm::Publisher& target, Put put) {
+    for (std::uint64_t since_ns = 0;;) {
+      Result<void> done = put();
+      if (done || !waits_for_room(target, done.error(), since_ns)) return done;
+    }
+  }
+  bool waits_for_room(const shm::Publisher& target, const Error& error, std::uint64_t& since_ns);
+  Result<bool> tend();
+  std::string room_text(shm::RoomState room, const std::string& error) const;
+  void take_limits();
 
   // capture_load.cc: snapshots into the ring.
   Result<void> load_new_epoch();
@@ -169,6 +203,7 @@ class Capture {
   std::string history_;                // of publisher_
   std::string server_uuid_;            // MySQL: of the source as last looked at
   std::string new_epoch_reason_;       // not empty: the next connection loads a new epoch
+  Version new_epoch_at_least_{1};      // up to which its snapshot must have read
   bool history_was_lost_ = false;
   bool has_warned_ = false;
   bool is_schema_unseen_ = true;  // whether the tables are still those of the ring
@@ -180,6 +215,12 @@ class Capture {
   // capture is full, not streaming.
   std::string held_back_reason_;  // empty: there is none
   Version held_back_at_;
+  FullCause full_cause_ = FullCause::kSpace;  // of the last kLimit that was not the stream's
+  std::uint64_t next_tend_ns_ = 0;
+  // The stream's want of room: since when, what was told of it. It lasts until the ring can do without its reserve.
+  std::uint64_t full_since_ns_ = 0;  // 0: there is none
+  std::set<FullCause> full_told_;
+  std::string full_shown_;
   std::uint64_t reload_retry_ns_ = kFirstRetryNs;
   std::uint64_t next_reload_ns_ = 0;
   std::uint64_t put_off_since_ns_ = 0;
@@ -191,6 +232,12 @@ class Capture {
   // stop(): a flag for run(), and what it may be blocked in.
   std::atomic<bool> stopping_{false};
   UniqueFd stop_event_;  // eventfd, readable once stopping
+
+  // change_limits(): what it leaves for run(), and what it wakes it by.
+  std::mutex limits_mutex_;
+  std::optional<RingConfig> new_limits_;  // under limits_mutex_
+  UniqueFd limits_event_;                 // eventfd, readable while there are some
+  bool limits_taken_ = false;             // run()'s: since wait() last said so
 
   mutable std::mutex status_mutex_;
   CaptureStatus status_;  // under status_mutex_

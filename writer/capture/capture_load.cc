@@ -34,7 +34,9 @@ Result<void> Capture::load_new_epoch() {
   }
   fresh->describe(history, config_.mysql.database);
   Loaded loaded;
-  RINGSIDE_TRY(load(*fresh, Reloads{{}, true}, Version{1}, loaded));
+  // Insisted on once: a source that has gone back meanwhile has no such version.
+  const Version at_least = std::exchange(new_epoch_at_least_, Version{1});
+  RINGSIDE_TRY(load(*fresh, Reloads{{}, true}, at_least, loaded));
   for (const TableId id : loaded.change.live) RINGSIDE_TRY(fresh->switch_to(id));
   for (const auto& [name, reason] : loaded.change.quarantined) {
     RINGSIDE_TRY(fresh->quarantine(name, reason));
@@ -42,7 +44,10 @@ Result<void> Capture::load_new_epoch() {
   shm::Commit commit;
   const bool is_mysql = loaded.change.position.find(':') != std::string::npos;
   (is_mysql ? commit.executed : commit.gtid) = loaded.change.position;
-  RINGSIDE_TRY(fresh->commit(loaded.change.at, commit));
+  RINGSIDE_TRY(with_room(*fresh, [&]() -> Result<void> {
+    const auto committed = fresh->commit(loaded.change.at, commit);
+    return committed ? Result<void>() : committed.error();
+  }));
   if (const Result<void> activated = fresh->activate(publisher_.get()); !activated) {
     drop_publisher();  // which of the two is in force is for open_ring() to find out
     return activated;
@@ -184,11 +189,12 @@ Result<void> Capture::fill_table(Snapshot& snapshot, shm::Publisher& target, con
     tick();
     // The rest is read to no end but this: an error would end the snapshot, and other tables with it.
     if (!refusal.empty()) return {};
-    Result<void> added = target.load_row(id, snapshot.version(), row);
+    Result<void> added = with_room(target, [&] { return target.load_row(id, snapshot.version(), row); });
     return refuses(added) ? Result<void>() : added;
   });
   if (read && refusal.empty()) {
-    if (const Result<void> ended = target.end_load(); !ended && !refuses(ended)) read = ended.error();
+    const Result<void> ended = with_room(target, [&] { return target.end_load(); });
+    if (!ended && !refuses(ended)) read = ended.error();
   }
   if (!read) {
     RINGSIDE_TRY(target.abandon(id));

@@ -20,6 +20,9 @@ constexpr std::array kStates = {
     CaptureState::kStarting, CaptureState::kStreaming, CaptureState::kReconnecting, CaptureState::kFull,
     CaptureState::kFailed,   CaptureState::kStopped,   CaptureState::kReplacing};
 
+constexpr std::array kFullCauses = {FullCause::kReaders, FullCause::kMaxSize, FullCause::kReserve,
+                                    FullCause::kSpace};
+
 // Those that end a stream; the one that a server's shutdown ends is named by itself.
 constexpr std::array kFailures = {StreamFailure::kLostConnection, StreamFailure::kHalfDead,
                                   StreamFailure::kInterrupted,    StreamFailure::kReplacedId,
@@ -53,6 +56,22 @@ std::string_view to_string(CaptureState state) {
   return "unknown";
 }
 
+std::string_view to_string(FullCause cause) {
+  switch (cause) {
+    case FullCause::kNone:
+      return "";
+    case FullCause::kReaders:
+      return "readers";
+    case FullCause::kMaxSize:
+      return "max_size";
+    case FullCause::kReserve:
+      return "transaction_reserve";
+    case FullCause::kSpace:
+      return "space";
+  }
+  return "unknown";
+}
+
 WriterStatus::Verdict CaptureStatusPage::health() const {
   const CaptureStatus status = capture_.status();
   if (status.state == CaptureState::kFailed) return {false, status.reason};
@@ -72,6 +91,7 @@ void CaptureStatusPage::append_status_members(std::string& out) const {
   auto to = std::back_inserter(out);
   fmt::format_to(to, ",\"capture\":{{\"state\":\"{}\",\"reason\":", to_string(status.state));
   text(status.reason);
+  fmt::format_to(to, ",\"full\":\"{}\"", to_string(status.full));
   fmt::format_to(to, ",\"version\":{},\"gtid\":", status.version.value());
   text(status.gtid);
   fmt::format_to(to,
@@ -83,16 +103,22 @@ void CaptureStatusPage::append_status_members(std::string& out) const {
                  status.counters.rows, status.snapshots, status.snapshot_rows,
                  static_cast<double>(status.snapshot_ns) / 1e9, status.table_loads);
   fmt::format_to(to,
-                 ",\"ring\":{{\"epoch\":\"{:016x}\",\"used_bytes\":{},\"limit_bytes\":{},\"chunk_bytes\":{},"
-                 "\"readers\":[",
-                 status.epoch.value(), status.ring.used_bytes, status.ring.limit_bytes,
-                 status.ring.chunk_bytes);
+                 ",\"ring\":{{\"epoch\":\"{:016x}\",\"used_bytes\":{},\"live_bytes\":{},\"pending_bytes\":{},"
+                 "\"limit_bytes\":{},\"chunk_bytes\":{},\"readers\":[",
+                 status.epoch.value(), status.ring.used_bytes, status.ring.live_bytes,
+                 status.ring.pending_bytes, status.ring.limit_bytes, status.ring.chunk_bytes);
   for (std::size_t i = 0; i < status.readers.size(); ++i) {
     const shm::ReaderStatus& reader = status.readers[i];
     fmt::format_to(to, "{}{{\"slot\":{},\"pid\":{},\"reclaim_position\":{},\"asleep\":{}}}", i > 0 ? "," : "",
                    reader.slot, reader.pid, reader.reclaim_position.value(), reader.asleep);
   }
-  out += "]},\"tables\":[";
+  fmt::format_to(
+      to,
+      "]}},\"compaction\":{{\"captured_bytes\":{},\"relocated_bytes\":{},\"tombstones_carried\":{},"
+      "\"segments_freed\":{},\"chunks_given_back\":{},\"longest_step_seconds\":{:.6f}}},\"tables\":[",
+      status.compaction.captured_bytes, status.compaction.relocated_bytes,
+      status.compaction.tombstones_carried, status.ring.segments_freed, status.ring.chunks_given_back,
+      static_cast<double>(status.compaction.longest_step_ns) / 1e9);
   bool first = true;
   for (const shm::TableUsage& table : status.tables) {
     out += first ? "{\"name\":" : ",{\"name\":";
@@ -179,13 +205,21 @@ void source_metrics(http::MetricsText& metrics, const CaptureStatus& status) {
 }
 
 void ring_metrics(http::MetricsText& metrics, const CaptureStatus& status) {
-  std::uint64_t live_bytes = 0;
-  for (const shm::TableUsage& table : status.tables) live_bytes += table.bytes;
-  gauge(metrics, "ringside_writer_ring_live_bytes", "Bytes of the live rows' records.", live_bytes);
+  gauge(metrics, "ringside_writer_ring_live_bytes", "Bytes of what a joining replica must find.",
+        status.ring.live_bytes);
   gauge(metrics, "ringside_writer_ring_used_bytes", "Bytes of the segments in use.", status.ring.used_bytes);
+  gauge(metrics, "ringside_writer_ring_pending_bytes", "Of them, compacted and waiting for readers to pass.",
+        status.ring.pending_bytes);
   gauge(metrics, "ringside_writer_ring_allocated_bytes", "Shared memory that the ring's chunks take.",
         status.ring.chunk_bytes);
   gauge(metrics, "ringside_writer_ring_limit_bytes", "ring.max_size.", status.ring.limit_bytes);
+  metrics.gauge("ringside_writer_ring_full",
+                "1 for the reason why capture waits for room, 0 for the others.");
+  for (const FullCause cause : kFullCauses) {
+    metrics.sample({{"reason", to_string(cause)}}, static_cast<unsigned>(cause == status.full));
+  }
+  counter(metrics, "ringside_writer_ring_full_total", "Times that the stream had to pause for want of room.",
+          status.full_episodes);
   gauge(metrics, "ringside_writer_ring_segments", "Segments in use.", status.ring.segments);
   gauge(metrics, "ringside_writer_ring_chunks", "Files that hold the ring's segments.", status.ring.chunks);
   gauge(metrics, "ringside_writer_ring_position_bytes",
@@ -205,6 +239,30 @@ void ring_metrics(http::MetricsText& metrics, const CaptureStatus& status) {
     metrics.sample({{"reader", std::to_string(reader.slot)}},
                    end - std::min(end, reader.reclaim_position.value()));
   }
+}
+
+void compaction_metrics(http::MetricsText& metrics, const CaptureStatus& status) {
+  const shm::CompactionCounters& compaction = status.compaction;
+  counter(metrics, "ringside_writer_captured_bytes_total",
+          "Bytes of transactions and loads, as appended to the ring.", compaction.captured_bytes);
+  counter(metrics, "ringside_writer_compaction_relocated_bytes_total",
+          "Bytes that compaction appended again.", compaction.relocated_bytes);
+  counter(metrics, "ringside_writer_compaction_scanned_bytes_total", "Bytes that compaction looked at.",
+          compaction.scanned_bytes);
+  counter(metrics, "ringside_writer_compaction_tombstones_carried_total",
+          "Deletions appended again because older copies of their rows were still there.",
+          compaction.tombstones_carried);
+  counter(metrics, "ringside_writer_compaction_steps_total", "Steps of compaction.", compaction.steps);
+  counter(metrics, "ringside_writer_compaction_cpu_seconds_total",
+          "Processor time of the capture thread that they took.",
+          static_cast<double>(compaction.cpu_ns) / 1e9);
+  gauge(metrics, "ringside_writer_compaction_longest_step_seconds",
+        "The longest of them: for so long capture did nothing else.",
+        static_cast<double>(compaction.longest_step_ns) / 1e9);
+  counter(metrics, "ringside_writer_ring_segments_freed_total", "Segments that compaction has freed.",
+          status.ring.segments_freed);
+  counter(metrics, "ringside_writer_ring_chunks_given_back_total",
+          "Times that a chunk's memory was given back.", status.ring.chunks_given_back);
 }
 
 void table_metrics(http::MetricsText& metrics, const CaptureStatus& status) {
@@ -232,6 +290,7 @@ void CaptureStatusPage::append_metrics(http::MetricsText& metrics) const {
   http::append_process_metrics(metrics, read_process_usage());
   source_metrics(metrics, status);
   ring_metrics(metrics, status);
+  compaction_metrics(metrics, status);
   table_metrics(metrics, status);
 }
 

@@ -14,6 +14,8 @@ namespace ringside::writer {
 
 // "starting", "streaming", … as /status and the metrics say it.
 std::string_view to_string(shm::CaptureState state);
+// "" (not full), "readers", "max_size", "transaction_reserve", "space".
+std::string_view to_string(FullCause cause);
 
 // What is running, for the labels of the info metrics.
 struct WriterIdentity {
