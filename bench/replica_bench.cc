@@ -24,7 +24,8 @@ constexpr std::size_t kDraws = 1 << 14;  // a power of two
 
 // A reader and the store that has applied all of its ring.
 struct Joined {
-  explicit Joined(const RingOfProducts& ring) : reader(ring.join()), store(*reader) {
+  explicit Joined(const RingOfProducts& ring) : reader(ring.join()), store(*reader) { follow(); }
+  void follow() {
     shm::Record record;
     shm::Step step;
     while ((step = reader->next(record)) == shm::Step::kRecord) {
@@ -50,6 +51,59 @@ void join(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kProducts));
 }
 BENCHMARK(join)->Unit(benchmark::kMillisecond);
+
+// A replica that is up to date, and transactions of so many rows that are there to be followed. Items are rows.
+class Following {
+ public:
+  explicit Following(benchmark::State& state) : state_(state), ring_(kProducts), joined_(ring_) {}
+
+  template <class Publish>
+  void run(std::uint64_t rows, Publish&& publish) {
+    for (auto _ : state_) {
+      state_.PauseTiming();
+      publish(ring_);
+      state_.ResumeTiming();
+      joined_.follow();
+    }
+    if (joined_.store.visible_version() != ring_.publisher().ring().version())
+      die("it has not come to the end");
+    state_.SetItemsProcessed(state_.iterations() * static_cast<std::int64_t>(rows));
+  }
+  const replica::ServedTable& table() const { return *joined_.store.find_route("products")->table; }
+
+ private:
+  benchmark::State& state_;
+  RingOfProducts ring_;
+  Joined joined_;
+};
+
+constexpr std::uint64_t kFollowed = 10'000;  // rows an iteration
+
+void follow_updates(benchmark::State& state) {
+  const auto rows = static_cast<std::uint64_t>(state.range(0));
+  std::mt19937_64 random(20260108);
+  Following following(state);
+  following.run(kFollowed, [&](RingOfProducts& ring) {
+    for (std::uint64_t i = 0; i < kFollowed; i += rows) {
+      ring.update_some(rows, [&] { return 1 + random() % kProducts; });
+    }
+  });
+  if (following.table().row_count != kProducts) die("an update has added a row");
+}
+BENCHMARK(follow_updates)->Arg(1)->Arg(100)->Iterations(10)->Unit(benchmark::kMillisecond);
+
+void follow_inserts(benchmark::State& state) {
+  const auto rows = static_cast<std::uint64_t>(state.range(0));
+  std::uint64_t id = kProducts;
+  Following following(state);
+  following.run(kFollowed, [&](RingOfProducts& ring) {
+    for (std::uint64_t i = 0; i < kFollowed; i += rows) {
+      ring.insert_some(rows, [&] { return ++id; });
+    }
+  });
+  if (following.table().row_count != id) die("an insert was lost");
+}
+BENCHMARK(follow_inserts)->Arg(1)->Arg(100)->Iterations(10)->Unit(benchmark::kMillisecond);
 
 struct NoPages final : replica::PageSource {
   replica::Page page(replica::RouteKind) override { die("a point read was taken for a page"); }

@@ -151,10 +151,7 @@ void RingOfProducts::reopen() {
 }
 
 void RingOfProducts::update(std::uint64_t id) {
-  ++version_;
-  build(id, version_);
-  or_die(publisher_->update(table(), row_.key(), row_));
-  commit();
+  update_some(1, [id] { return id; });
 }
 
 void RingOfProducts::collect_change_of_all() {

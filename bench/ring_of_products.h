@@ -64,6 +64,25 @@ class RingOfProducts {
   void reopen();
   // The next edition of one product as a transaction of its own.
   void update(std::uint64_t id);
+  // One transaction of so many rows whose ids next() gives: the next edition of products that are there, or new ones.
+  template <class Next>
+  void update_some(std::uint64_t rows, Next&& next) {
+    ++version_;
+    for (std::uint64_t i = 0; i < rows; ++i) {
+      build(next(), version_);
+      or_die(publisher_->update(table(), row_.key(), row_));
+    }
+    commit();
+  }
+  template <class Next>
+  void insert_some(std::uint64_t rows, Next&& next) {
+    ++version_;
+    for (std::uint64_t i = 0; i < rows; ++i) {
+      build(next(), version_);
+      or_die(publisher_->insert(table(), row_));
+    }
+    commit();
+  }
   // A transaction that changes every row: the lower half is updated; in the upper half two of four are updated, one is deleted
   // (the next time: inserted again), one gets another key (the next time: its own again). commit() publishes it.
   void collect_change_of_all();

@@ -124,13 +124,16 @@ struct ReaderFile {
   // Line 1.
   TwinWord reclaim_position;  // end of the last transaction made visible; 0 while joining. seq_cst, as above
   std::uint64_t progress;     // counts up whenever the reader gets on, also while it joins
-  std::uint64_t sleep_word;   // odd: asleep on its FIFO. seq_cst: pairs with committed_position
   // Where a reader met bytes that contradict themselves, for the writer to look for itself. Kept across joins.
   std::uint64_t reported_position;
   std::uint64_t reports;  // counts them; stored after the position
-  std::uint64_t reserved1[2];
+  std::uint64_t reserved1[3];
+  // Line 2: alone, because the writer looks at it at every publishing, and the reader writes line 1 after each.
+  std::uint64_t sleep_word;  // odd: asleep on its FIFO. seq_cst: pairs with committed_position
+  std::uint64_t reserved2[7];
 };
-static_assert(offsetof(ReaderFile, reclaim_position) == 64 && sizeof(ReaderFile) == 128);
+static_assert(offsetof(ReaderFile, reclaim_position) == 64 && offsetof(ReaderFile, sleep_word) == 128 &&
+              sizeof(ReaderFile) == 192);
 
 // An address: slot and offset as one number of 8-byte units from the log's base. 0 is none (a segment's first
 // bytes are its checkpoint record, to which nothing ever points).

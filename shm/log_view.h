@@ -54,6 +54,11 @@ class LogView {
     return reinterpret_cast<SlotEntry*>(static_cast<std::byte*>(header_.data()) + kHeaderBytes)[slot];
   }
   std::byte* at(Address address) const { return space_.base() + address * 8; }
+  // Asks for the first lines of so many bytes of log.
+  void prefetch(Address address, std::uint64_t bytes) const {
+    const std::byte* end = at(address) + std::min<std::uint64_t>(bytes, 512);
+    for (auto line = at(address); line < end; line += 64) __builtin_prefetch(line);
+  }
 
   // The committed position for one who has come to `reached`. False: the header's word contradicts itself, or what was
   // reached.
@@ -68,6 +73,10 @@ class LogView {
   SlotState read_slot(std::uint64_t slot, std::uint64_t committed, SlotInfo& info) const;
   // Maps the chunk that begins with this slot; how many slots it has.
   Result<std::uint64_t> map_chunk(std::uint64_t first_slot);
+  // For the writer, of a chunk just mapped: what it appends is not to stop at every page for a fault.
+  void populate(std::uint64_t first, std::uint64_t n) {
+    space_.populate(first << segment_shift_, n << segment_shift_);
+  }
   // Makes the slot readable through this view and remembers its generation.
   Result<void> know(const SlotInfo& slot);
 

@@ -115,6 +115,8 @@ WalkStatus LogWalker<Memory>::next(LogView<Memory>& view, Record& record) {
       if (is_limit_fixed_ && position_ == limit_) return WalkStatus::kCaughtUp;
       if (is_limit_fixed_ || !view.load_committed(position_, limit_)) return WalkStatus::kCorrupt;
       if (position_ == limit_) return WalkStatus::kCaughtUp;
+      // A transaction just learnt of: its lines come from the writer's cache together, not one record after the other.
+      view.prefetch(address_, limit_ - position_);
     }
     if (buffer_.size() < 4096) buffer_.resize(4096);
     CopyStatus status = view.copy_record(address_, record.header, buffer_);

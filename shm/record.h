@@ -151,6 +151,10 @@ struct Checkpoint {
   std::string_view gtid_set;               // everything up to the version: "0-1-42", or a MySQL set
 };
 std::string checkpoint_payload(const Checkpoint& checkpoint);
+// How long it is, without making it: asked for at every transaction.
+constexpr std::size_t checkpoint_payload_bytes(std::size_t gtid_set_bytes) {
+  return 2 * sizeof(std::uint64_t) + sizeof(std::uint32_t) + gtid_set_bytes;
+}
 bool parse_checkpoint(const RecordHeader& header, Bytes record, Checkpoint& checkpoint);
 
 enum class TableAction : std::uint8_t {

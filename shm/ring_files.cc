@@ -188,13 +188,11 @@ Result<MappedFile> MappedFile::map(const std::string& path, Access access, std::
   }
 }
 MappedFile::MappedFile() = default;
-MappedFile::MappedFile(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+MappedFile::MappedFile(std::unique_ptr<Impl> impl)
+    : impl_(std::move(impl)), data_(impl_->region.get_address()) {}
 MappedFile::MappedFile(MappedFile&&) noexcept = default;
 MappedFile& MappedFile::operator=(MappedFile&&) noexcept = default;
 MappedFile::~MappedFile() = default;
-void* MappedFile::data() const {
-  return impl_->region.get_address();
-}
 std::size_t MappedFile::size() const {
   return impl_->region.get_size();
 }
@@ -292,6 +290,11 @@ Result<void> LogSpace::map(int fd, const std::string& path, Access access, std::
     return io_error("map", path);
   }
   return {};
+}
+
+void LogSpace::populate(std::uint64_t offset, std::uint64_t size) {
+  RINGSIDE_ASSERT(offset <= size_ && size <= size_ - offset);
+  if (::madvise(base_ + offset, size, MADV_POPULATE_WRITE) != 0) return;
 }
 
 Result<Epoch> current_epoch(const RingPath& path) {

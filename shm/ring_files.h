@@ -70,13 +70,14 @@ class MappedFile {
   MappedFile& operator=(MappedFile&&) noexcept;
   ~MappedFile();
 
-  void* data() const;
+  void* data() const { return data_; }
   std::size_t size() const;
 
  private:
   struct Impl;
   explicit MappedFile(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
+  void* data_ = nullptr;  // impl_'s, at hand: it is asked for at every publishing and every look at the ring
 };
 
 // Address space for the whole log, reserved once; chunks are mapped into it, so that an address becomes a
@@ -95,6 +96,9 @@ class LogSpace {
   std::uint64_t size() const { return size_; }
   // Maps all `size` bytes of the file at `offset` of the space. Precondition: inside, page-aligned.
   Result<void> map(int fd, const std::string& path, Access access, std::uint64_t offset, std::uint64_t size);
+  // Enters all pages of a part that is mapped for writing into this process' page table, at a fraction of what their
+  // first stores would cost one by one. A kernel that cannot (before 5.14) leaves it to those.
+  void populate(std::uint64_t offset, std::uint64_t size);
 
  private:
   std::byte* base_ = nullptr;

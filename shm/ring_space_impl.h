@@ -31,6 +31,7 @@ Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t slots) {
     ::unlink(file.c_str());
     return allocated;
   }
+  view.populate(first, slots);
   // New entries are zero, in a table that nobody has spoilt.
   for (std::uint64_t s = first; s < first + slots; ++s) {
     slot_table.adopt();
@@ -48,6 +49,7 @@ Result<void> BasicRingWriter<Memory>::Impl::allocate_chunk(std::size_t chunk) {
   const std::string file = chunk_path(view.directory(), it.first);
   RINGSIDE_ASSIGN(const UniqueFd fd, open_file(file, Access::kReadWrite));
   RINGSIDE_TRY(allocate(fd.get(), file, 0, it.slots * segment_bytes()));
+  view.populate(it.first, it.slots);
   space.set_memory(chunk, true);
   return {};
 }
@@ -376,17 +378,6 @@ bool BasicRingWriter<Memory>::lacks_memory() const {
 template <class Memory>
 bool BasicRingWriter<Memory>::has_pending() const {
   return !impl_->pending.empty();
-}
-
-template <class Memory>
-std::uint64_t BasicRingWriter<Memory>::Impl::lowest_reclaim_position() const {
-  std::uint64_t lowest = ~std::uint64_t{0};
-  for (std::size_t i = 0; i < kMaxReaders; ++i) {
-    const std::uint64_t incarnation = watches[i].template load_incarnation<Memory>();  // pairs with J2
-    if (incarnation == 0 || incarnation == words.evicted(i)) continue;
-    lowest = std::min(lowest, watches[i].template load_reclaim<Memory>());
-  }
-  return lowest;
 }
 
 // First in, first out, each freed only after a look at the readers that follows the freeing of the one before it: so

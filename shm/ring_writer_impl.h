@@ -39,6 +39,7 @@ struct BasicRingWriter<Memory>::Impl {
   CatalogueFile<Memory> catalogue;
   UniqueFd header_fd;  // holds the epoch's lock
   std::array<ReaderWatch, kMaxReaders> watches;
+  std::size_t watched = 0;  // reader slots that publishing looks at: up to the last one met in use
 
   SlotSpace space;
   SegmentLedger ledger;
@@ -135,7 +136,9 @@ struct BasicRingWriter<Memory>::Impl {
   void next_segment(std::uint32_t run);
   Address place(RecordHeader header, std::span<std::byte> record);
   void place_payload(RecordHeader header, std::string_view payload);
-  void wake_readers(bool all);
+  void wake_sleepers();
+  void wake_everybody();
+  void wake(ReaderWatch& watch, std::uint64_t sleep_word);
   std::uint64_t chunk_of(std::uint64_t slot) const { return space.chunks()[space.chunk_of(slot)].first; }
   std::uint64_t slot_of(Address address) const { return address * 8 / segment_bytes(); }
 
@@ -397,7 +400,7 @@ Result<void> BasicRingWriter<Memory>::recover(const std::function<Result<void>(c
     self.words.set_seq_cst(&RingHeader::committed_position, self.committed);  // P3
   }
   self.words.mend();
-  self.wake_readers(true);  // those that the writer before us did not come to wake
+  self.wake_everybody();  // those that the writer before us did not come to wake
   reclaim();
   return {};
 }
@@ -438,7 +441,7 @@ Result<void> BasicRingWriter<Memory>::activate(BasicRingWriter* previous) {
   RINGSIDE_TRY(set_current_epoch(self.path, Epoch(number)));  // N4
   if (previous != nullptr) {                                  // N5
     previous->impl_->words.set_seq_cst(&RingHeader::superseded_by, number);
-    previous->impl_->wake_readers(true);
+    previous->impl_->wake_everybody();
   }
   return retire_other_epochs<Memory>(self.path, Epoch(number), Epoch(number));
 }
@@ -479,7 +482,7 @@ void BasicRingWriter<Memory>::Impl::skip_generation(std::uint64_t slot, std::uin
 
 template <class Memory>
 std::uint64_t BasicRingWriter<Memory>::Impl::checkpoint_bytes() const {
-  return record_bytes(checkpoint_payload(Checkpoint{Position(), 0, executed.text()}).size());
+  return record_bytes(checkpoint_payload_bytes(executed.text().size()));
 }
 
 // Copies a record whose room is known to be there to the tail.
@@ -567,26 +570,12 @@ void BasicRingWriter<Memory>::publish(Version version, std::string_view gtid,
   RINGSIDE_ASSERT(self.executed.add(executed_with) && self.executed.add(gtid));
   self.committed = self.position();
   self.words.set_seq_cst(&RingHeader::committed_position, self.committed);  // P3
-  self.wake_readers(false);                                                 // P4
+  self.wake_sleepers();                                                     // P4
 }
 
 template <class Memory>
 bool BasicRingWriter<Memory>::has_unpublished() const {
   return impl_->position() != impl_->committed;
-}
-
-template <class Memory>
-void BasicRingWriter<Memory>::Impl::wake_readers(bool all) {
-  for (ReaderWatch& watch : watches) {
-    const std::uint64_t sleep = Memory::load_seq_cst(&watch.reader().sleep_word);  // P4, pairs with S1
-    if (!all && (sleep % 2 == 0 || sleep == watch.woken_for)) continue;
-    // A byte for nobody would wake whoever joins here next.
-    if (watch.template load_incarnation<Memory>() == 0) continue;
-    watch.woken_for = sleep;
-    const char byte = 1;
-    // A full FIFO is as good as a byte written; nobody at the other end is no concern of ours.
-    if (::write(watch.wake.get(), &byte, 1) < 0 && errno != EAGAIN) continue;
-  }
 }
 
 // ---------------------------------------------------------------------- all the rest
@@ -662,7 +651,7 @@ void BasicRingWriter<Memory>::set_capture_state(CaptureState state) {
   const auto value = static_cast<std::uint64_t>(state);
   if (impl_->words.get(&RingHeader::capture_state) == value) return;
   impl_->words.set(&RingHeader::capture_state, value);
-  impl_->wake_readers(true);
+  impl_->wake_everybody();
 }
 template <class Memory>
 void BasicRingWriter<Memory>::set_source(Version newest, std::uint64_t source_time_us,
@@ -694,61 +683,6 @@ void BasicRingWriter<Memory>::set_server_id(std::uint64_t server_id) {
   impl_->words.set(&RingHeader::server_id, server_id);
 }
 
-// Would the segments that wait for readers go on waiting without this one? It may be one of several.
-template <class Memory>
-bool BasicRingWriter<Memory>::Impl::holds_room(const ReaderWatch& watch) const {
-  return !pending.empty() && watch.template load_reclaim<Memory>() < pending.front().position;
-}
-
-template <class Memory>
-std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
-  Impl& self = *impl_;
-  if (!self.waits_for_readers || self.waits_since_ns == 0) self.waits_since_ns = now_ns;
-  std::size_t evicted = 0;
-  for (std::size_t i = 0; i < kMaxReaders; ++i) {
-    ReaderWatch& watch = self.watches[i];
-    const std::uint64_t incarnation = watch.template load_incarnation<Memory>();  // F2
-    if (incarnation == 0 || incarnation == self.words.evicted(i)) continue;
-    const std::uint64_t progress = Memory::load_acquire(&watch.reader().progress);
-    const std::uint64_t reclaim = watch.template load_reclaim<Memory>();  // F2
-    if (incarnation != watch.incarnation || progress != watch.progress) {
-      watch.incarnation = incarnation;
-      watch.progress = progress;
-      watch.progress_since_ns = now_ns;
-    }
-    const bool is_waited_for = self.waits_for_readers && self.holds_room(watch);
-    const bool holds_much =
-        self.committed - std::min(reclaim, self.committed) > self.options.reader_limit_bytes;
-    const bool is_stuck =
-        ((holds_much || is_waited_for) && now_ns - watch.progress_since_ns > self.options.reader_grace_ns) ||
-        (is_waited_for && now_ns - self.waits_since_ns > self.options.reader_wait_ns);
-    const bool is_dead = !is_locked_elsewhere(watch.lock_probe.get());
-    const bool is_spoilt = watch.template is_spoilt<Memory>();
-    if (!is_stuck && !is_dead && !is_spoilt) continue;
-    self.words.set_evicted(i, incarnation);  // E1, pairs with R4
-    if (is_dead) continue;
-    ++evicted;
-    const char byte = 1;
-    if (::write(watch.wake.get(), &byte, 1) < 0 && errno != EAGAIN) continue;  // E2
-  }
-  return evicted;
-}
-
-template <class Memory>
-std::vector<ReaderStatus> BasicRingWriter<Memory>::readers() const {
-  std::vector<ReaderStatus> all;
-  for (std::size_t i = 0; i < kMaxReaders; ++i) {
-    const ReaderWatch& watch = impl_->watches[i];
-    const ReaderFile& reader = watch.reader();
-    const std::uint64_t incarnation = watch.template load_incarnation<Memory>();
-    if (incarnation == 0 || incarnation == impl_->words.evicted(i)) continue;
-    all.push_back(ReaderStatus{i, Memory::load_acquire(&reader.pid),
-                               Position(watch.template load_reclaim<Memory>()),
-                               Memory::load_acquire(&reader.sleep_word) % 2 == 1});
-  }
-  return all;
-}
-
 template <class Memory>
 RingUsage BasicRingWriter<Memory>::usage() const {
   const Impl& self = *impl_;
@@ -769,5 +703,6 @@ RingUsage BasicRingWriter<Memory>::usage() const {
 
 }  // namespace ringside::shm
 
+#include "shm/ring_readers_impl.h"
 #include "shm/ring_scrub_impl.h"
 #include "shm/ring_space_impl.h"

@@ -76,9 +76,7 @@ class RowIndex {
   // Takes a row out; its handle may be given to another row later. False when the row is not under that hash:
   // with `Rows` over bytes that have changed underneath, the index is no longer to be relied on.
   [[nodiscard]] bool erase(std::uint64_t hash, Handle handle);
-  // Is this row there, under that hash? Only then does its handle lead to an address.
-  bool holds(std::uint64_t hash, Handle handle) const;
-
+  bool holds(std::uint64_t hash, Handle handle) const;  // only then does the handle lead to an address
   Address address(Handle handle) const {
     const std::byte* at = address_slot(handle);
     return load_le<std::uint32_t>(at) | std::uint64_t{std::to_integer<std::uint8_t>(at[4])} << 32;

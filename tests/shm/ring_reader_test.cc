@@ -256,6 +256,74 @@ TEST_F(RingReaderTest, TheNextWriterWakesWhomTheLastDidNotComeToWake) {
   EXPECT_GE(drain(reader->wake_fd()), 1u);
 }
 
+// Publishing looks at the reader slots up to the first one behind those in use.
+TEST_F(RingReaderTest, AJoinerBehindASlotThatIsOnlyLockedIsWokenAsWell) {
+  ASSERT_TRUE(writer_.start());
+  const std::string first =
+      reader_path(RingPath(ring().directory, ring().name).epoch(writer_->ring().epoch()), 0);
+  const Result<UniqueFd> joining = open_file(first, Access::kReadWrite);  // a process between J1 and J2
+  ASSERT_TRUE(joining);
+  ASSERT_TRUE(*try_lock(joining->get(), first));
+  const auto reader = join_ring(ring());
+  ASSERT_NE(reader, nullptr);
+  ASSERT_EQ(reader->slot(), 1u);
+  Mirror mirror;
+  ASSERT_EQ(mirror.follow(*reader), Step::kCaughtUp);
+  ASSERT_TRUE(reader->prepare_sleep());
+  ASSERT_TRUE(publish(2));
+  writer_->ring().check_readers(1);
+  EXPECT_EQ(drain(reader->wake_fd()), 1u) << "late, but not lost";
+  writer_->ring().check_readers(2);
+  EXPECT_EQ(drain(reader->wake_fd()), 0u) << "once";
+  reader->awake();
+  ASSERT_EQ(mirror.follow(*reader), Step::kCaughtUp);
+  ASSERT_TRUE(reader->prepare_sleep());
+  ASSERT_TRUE(publish(3));
+  EXPECT_EQ(drain(reader->wake_fd()), 1u) << "publishing knows it now";
+}
+
+TEST_F(RingReaderTest, WhoJoinsAfterOthersHaveLeftIsWokenByPublishing) {
+  ASSERT_TRUE(writer_.start());
+  auto zeroth = join_ring(ring());
+  auto first = join_ring(ring());
+  const auto second = join_ring(ring());
+  ASSERT_NE(second, nullptr);
+  ASSERT_TRUE(publish(2));
+  first.reset();
+  writer_->ring().check_readers(1);
+  Mirror mirror;
+  ASSERT_EQ(mirror.follow(*second), Step::kCaughtUp);
+  ASSERT_TRUE(second->prepare_sleep());
+  ASSERT_TRUE(publish(3));
+  EXPECT_EQ(drain(second->wake_fd()), 1u) << "it stays in view though the slot before it is free";
+  zeroth.reset();
+  writer_->ring().check_readers(2);
+  const auto again = join_ring(ring());
+  ASSERT_NE(again, nullptr);
+  ASSERT_EQ(again->slot(), 0u);
+  Mirror other;
+  ASSERT_EQ(other.follow(*again), Step::kCaughtUp);
+  ASSERT_TRUE(again->prepare_sleep());
+  ASSERT_TRUE(publish(4));
+  EXPECT_EQ(drain(again->wake_fd()), 1u);
+}
+
+TEST_F(RingReaderTest, ANewWriterKnowsItsSleepersFromTheStart) {
+  ASSERT_TRUE(writer_.start());
+  auto zeroth = join_ring(ring());
+  const auto first = join_ring(ring());
+  ASSERT_NE(first, nullptr);
+  zeroth.reset();
+  writer_.close();
+  ASSERT_TRUE(writer_.open());
+  drain(first->wake_fd());
+  Mirror mirror;
+  ASSERT_EQ(mirror.follow(*first), Step::kCaughtUp);
+  ASSERT_TRUE(first->prepare_sleep());
+  ASSERT_TRUE(publish(2));
+  EXPECT_EQ(drain(first->wake_fd()), 1u);
+}
+
 // --- eviction
 
 TEST_F(RingReaderTest, AStuckReaderIsEvictedStopsAndRejoins) {
