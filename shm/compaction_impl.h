@@ -219,7 +219,7 @@ std::int64_t BasicPublisher<Memory>::Impl::low_slots() const {
 }
 template <class Memory>
 std::int64_t BasicPublisher<Memory>::Impl::burst_slots() const {
-  return static_cast<std::int64_t>(std::clamp<std::uint64_t>(ring->limit_slots() / 128, 2, 64));
+  return static_cast<std::int64_t>(std::clamp<std::uint64_t>(ring->limit_slots() / 256, 2, 64));
 }
 
 // In bursts, so that rows carried forward, which are cold, come to lie in other segments than new ones, which are hot.

@@ -95,7 +95,7 @@ std::optional<SegmentLedger::Victim> SegmentLedger::pick_victim(std::span<const 
     if (live > most_live || is_packed(segment)) continue;
     const double mean = segment.appended > 0 ? segment.versions / segment.appended : 0;
     const double age = std::max(static_cast<double>(newest.value()) - mean, 0.0) + 1;
-    const double benefit = segment.live == 0 ? 1e300 : (1 - live) * std::sqrt(age) / live;
+    const double benefit = segment.live == 0 ? 1e300 : (1 - live) * std::sqrt(std::sqrt(age)) / live;
     if (benefit <= best_benefit) continue;
     best_benefit = benefit;
     best = Victim{s, live};

@@ -5,7 +5,7 @@
 // row still need, a name's current table event. Live bytes are kept exactly, per table, so that the end of an
 // incarnation is one subtraction a segment.
 //
-// The best victim is the one of the greatest (1 - u) × √age / u, u being the live share of its slots: cost and benefit as
+// The best victim is the one of the greatest (1 - u) × ⁴√age / u, u being the live share of its slots: cost and benefit as
 // in the cleaner of LFS (Rosenblum and Ousterhout 1992) and RAMCloud's, with age damped, which our own simulation and
 // measurements favour (docs/performance.md). Age is counted in versions: the log's newest less the mean of the segment's
 // records, so that a relocated row stays as old as it is. A segment without live bytes is taken first.

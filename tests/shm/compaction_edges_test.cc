@@ -236,6 +236,8 @@ TEST(Compaction, AWaitForReadersIsTimedWhileCompactionGoesOn) {
     if (last) ++version;
   }
   ASSERT_FALSE(last);
+  // More than a segment's worth, so that it does not fit behind what compaction appends meanwhile.
+  for (std::uint64_t id = 0; id < 20; ++id) ASSERT_TRUE(writer.update(id, filler(940, 'c')));
   const std::uint64_t wait = writer.options().ring.reader_wait_ns;
   std::uint64_t now_ns = 1;
   std::size_t evicted = 0;
