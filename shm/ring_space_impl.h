@@ -281,7 +281,6 @@ bool BasicRingWriter<Memory>::Impl::begin_scan(const std::optional<SegmentLedger
   RINGSIDE_ASSERT(!victim);
   Scan scan;
   if (!chosen || view.read_slot(chosen->slot, committed, scan.segment) != SlotState::kInUse) return false;
-  scan.live_share = chosen->live_share;
   victim = scan;
   return true;
 }
@@ -318,11 +317,6 @@ template <class Memory>
 bool BasicRingWriter<Memory>::has_victim() const {
   return impl_->victim.has_value();
 }
-template <class Memory>
-double BasicRingWriter<Memory>::victim_live_share() const {
-  return impl_->victim->live_share;
-}
-
 template <class Memory>
 Result<bool> BasicRingWriter<Memory>::next_of_victim(Record& record) {
   Impl& self = *impl_;

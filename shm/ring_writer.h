@@ -168,7 +168,6 @@ class BasicRingWriter {
   // A segment so high up that all that is in use would lie below it, so that its chunk can be given back.
   bool pick_topmost(std::span<const Address> pinned);
   bool has_victim() const;
-  double victim_live_share() const;  // when it was picked
   // Its records in order, each with its checksum verified. False: there are no more. put_back: the next one is this again.
   Result<bool> next_of_victim(Record& record);
   void put_back(const Record& record);

@@ -62,7 +62,6 @@ struct BasicRingWriter<Memory>::Impl {
   struct Scan {
     SlotInfo segment;
     std::uint64_t offset = 0;
-    double live_share = 0;
   };
   std::optional<Scan> victim;
   // The last search for a victim found none: what live share it asked for, and what had ever died until then.
