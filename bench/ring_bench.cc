@@ -292,6 +292,9 @@ class Applier {
     if (record_.header.type == shm::RecordType::kCommit) {
       reader_->set_reclaim_position(reader_->position());
     } else if (record_.header.type == shm::RecordType::kRow) {
+      index_.prefetch(record_.far.hash);  // there is one table
+      index_.prefetch_addresses(record_.middle.hash);
+      index_.prefetch_rows(record_.near.hash, *reader_);
       const Bytes key = record_.bytes.subspan(shm::kRecordHeaderBytes, record_.header.key_bytes);
       const std::uint64_t hash = shm::key_hash(key);
       const shm::RowIndex::Handle handle = index_.find(hash, key, *reader_);

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/crc32c.h"
+#include "base/prefetch.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "shm/key.h"
@@ -57,7 +58,7 @@ class LogView {
   // Asks for the first lines of so many bytes of log.
   void prefetch(Address address, std::uint64_t bytes) const {
     const std::byte* end = at(address) + std::min<std::uint64_t>(bytes, 512);
-    for (auto line = at(address); line < end; line += 64) __builtin_prefetch(line);
+    for (auto line = at(address); line < end; line += 64) prefetch_line(line);
   }
 
   // The committed position for one who has come to `reached`. False: the header's word contradicts itself, or what was
@@ -96,8 +97,8 @@ class LogView {
   std::uint64_t hash(Address address) const;
   void prefetch_key(Address address) const {
     const std::byte* record = at(address);  // whatever it is: a prefetch does not fault
-    __builtin_prefetch(record + 16);
-    __builtin_prefetch(record + kRecordHeaderBytes + 7);
+    prefetch_line(record + 16);
+    prefetch_line(record + kRecordHeaderBytes + 7);
   }
   // Readable bytes from there up to the end of its segment; 0: no record can be there.
   std::uint64_t room_at(Address address) const {

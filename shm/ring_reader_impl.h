@@ -278,8 +278,8 @@ void BasicRingReader<Memory>::prefetch_key(Address address) const {
 template <class Memory>
 void BasicRingReader<Memory>::prefetch(Address address) const {
   const std::byte* at = impl_->view.at(address);
-  __builtin_prefetch(at);
-  __builtin_prefetch(at + 64);
+  prefetch_line(at);
+  prefetch_line(at + 64);
 }
 
 template <class Memory>

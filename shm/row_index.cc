@@ -39,9 +39,9 @@ bool RowIndex::wants_split() const {
 
 void RowIndex::prefetch_addresses(std::uint64_t hash) const {
   const Bucket& b = bucket(bucket_of(hash));
-  if (b.overflow != 0) __builtin_prefetch(&overflow(b.overflow));
+  if (b.overflow != 0) prefetch_line(&overflow(b.overflow));
   for (unsigned found = entries_with(b, tag_of(hash)); found != 0; found &= found - 1) {
-    __builtin_prefetch(address_slot(b.handles[static_cast<std::size_t>(std::countr_zero(found))]));
+    prefetch_line(address_slot(b.handles[static_cast<std::size_t>(std::countr_zero(found))]));
   }
 }
 

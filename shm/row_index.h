@@ -33,6 +33,7 @@
 #endif
 
 #include "base/bytes.h"
+#include "base/prefetch.h"
 #include "shm/layout.h"
 #include "shm/page_array.h"
 
@@ -59,7 +60,7 @@ class RowIndex {
   std::size_t memory_bytes() const;
 
   // Asks the processor for the key's bucket. For batches: prefetch all, then find all.
-  void prefetch(std::uint64_t hash) const { __builtin_prefetch(&bucket(bucket_of(hash))); }
+  void prefetch(std::uint64_t hash) const { prefetch_line(&bucket(bucket_of(hash))); }
   // What else finding the key needs: once the bucket is there, its overflow bucket and addresses; after those, the rows.
   void prefetch_addresses(std::uint64_t hash) const;
   template <class Rows>
@@ -140,7 +141,10 @@ class RowIndex {
 #if defined(__SSE2__)
     // The tags and, behind them, the first handle, whose bits are masked away.
     const __m128i tags = _mm_load_si128(reinterpret_cast<const __m128i*>(&b));
-    const __m128i equal = _mm_cmpeq_epi8(tags, _mm_set1_epi8(static_cast<char>(tag)));
+    // Spread in a whole register: compilers put a single byte through the stack, and loading more than was stored there
+    // waits until every store before it has reached its cache line.
+    const auto spread = static_cast<long long>(tag * std::uint64_t{0x0101010101010101});
+    const __m128i equal = _mm_cmpeq_epi8(tags, _mm_set1_epi64x(spread));
     return static_cast<unsigned>(_mm_movemask_epi8(equal)) & ((1u << kEntries) - 1);
 #else
     unsigned found = 0;
@@ -230,8 +234,8 @@ void RowIndex::split(const Rows& rows) {
   const std::size_t mask = low_mask_ << 1 | 1;
   if (bucket_count_ == mask + 1) low_mask_ = mask;
   // In order, but too rarely for the processor to see it.
-  __builtin_prefetch(&bucket(next_to_split() + 1 < bucket_count_ ? next_to_split() + 1 : 0));
-  if (bucket_count_ % kBucketsPerPage != 0) __builtin_prefetch(&bucket(bucket_count_), 1);
+  prefetch_line(&bucket(next_to_split() + 1 < bucket_count_ ? next_to_split() + 1 : 0));
+  if (bucket_count_ % kBucketsPerPage != 0) prefetch_line_to_write(&bucket(bucket_count_));
 
   // Take the chain out, then put every entry where it now belongs. The chain's overflow buckets are free
   // meanwhile, so placing them again needs no more than there were, and at most one more for the new bucket.
@@ -265,7 +269,7 @@ void RowIndex::prepare_split(const Rows& rows) {
   const Bucket* b = &bucket(next_to_split());
   std::size_t begin = step % kAddressSteps * kEntriesPerStep;
   std::size_t end = begin + kEntriesPerStep;
-  if (step == 0 && b->overflow != 0) __builtin_prefetch(&overflow(b->overflow));
+  if (step == 0 && b->overflow != 0) prefetch_line(&overflow(b->overflow));
   if (begin == kEntries) {
     if (b->overflow == 0) return;
     b = &overflow(b->overflow);
@@ -276,9 +280,9 @@ void RowIndex::prepare_split(const Rows& rows) {
     if (b->tags[i] == 0) continue;
     const Handle handle = b->handles[i];
     if (keeps_hashes_) {
-      __builtin_prefetch(&hash_slot(handle));
+      prefetch_line(&hash_slot(handle));
     } else if (step < kAddressSteps) {
-      __builtin_prefetch(address_slot(handle));
+      prefetch_line(address_slot(handle));
     } else if constexpr (requires { rows.prefetch_key(Address{}); }) {
       rows.prefetch_key(address(handle));
     }
