@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <cstring>
 
 #include "base/bytes.h"
 
@@ -16,6 +18,12 @@
 
 namespace ringside {
 namespace {
+
+// A word that another process may be storing.
+std::uint64_t load_shared(const unsigned char* from) {
+  auto* word = const_cast<std::uint64_t*>(reinterpret_cast<const std::uint64_t*>(from));
+  return std::atomic_ref(*word).load(std::memory_order_acquire);
+}
 
 constexpr std::array<std::uint32_t, 256> make_table() {
   std::array<std::uint32_t, 256> table{};
@@ -54,31 +62,59 @@ __attribute__((target("sse4.2,pclmul"))) std::uint64_t shifted(std::uint64_t crc
   return static_cast<std::uint64_t>(_mm_cvtsi128_si64(product));
 }
 
-__attribute__((target("sse4.2,pclmul"))) std::uint32_t crc32c_three_ways(const void* data, std::size_t size,
-                                                                         std::uint32_t crc) {
-  const auto* bytes = static_cast<const unsigned char*>(data);
-  std::uint64_t state = ~crc;
+// Where a sum takes its words from: the data, or the data while it is copied.
+struct Reading {
+  const unsigned char* from;
+  std::uint64_t word(std::size_t at) const { return load_le<std::uint64_t>(from + at); }
+  void skip(std::size_t bytes) { from += bytes; }
+};
+struct Copying {
+  const unsigned char* from;
+  unsigned char* to;
+  std::uint64_t word(std::size_t at) const {
+    const std::uint64_t word = load_shared(from + at);
+    std::memcpy(to + at, &word, sizeof word);
+    return word;
+  }
+  void skip(std::size_t bytes) {
+    from += bytes;
+    to += bytes;
+  }
+};
+
+// Sums whole words, and goes on from a state, which is a checksum not yet inverted.
+template <class Words>
+__attribute__((target("sse4.2,pclmul"))) inline std::uint64_t three_ways(Words& words, std::size_t& size,
+                                                                         std::uint64_t state) {
   while (size >= kThreeWaysBytes) {
-    const std::size_t words = std::min(size / 24, kMaxStretchWords);
-    const unsigned char* second = bytes + 8 * words;
-    const unsigned char* third = second + 8 * words;
-    const unsigned char* last = third + 8 * (words - 1);
+    const std::size_t length = std::min(size / 24, kMaxStretchWords) * 8;
     std::uint64_t two = 0;
     std::uint64_t three = 0;
-    for (; third != last; bytes += 8, second += 8, third += 8) {
-      state = _mm_crc32_u64(state, load_le<std::uint64_t>(bytes));
-      two = _mm_crc32_u64(two, load_le<std::uint64_t>(second));
-      three = _mm_crc32_u64(three, load_le<std::uint64_t>(third));
+    std::size_t at = 0;
+    for (; at + 8 < length; at += 8) {
+      state = _mm_crc32_u64(state, words.word(at));
+      two = _mm_crc32_u64(two, words.word(at + length));
+      three = _mm_crc32_u64(three, words.word(at + 2 * length));
     }
-    state = _mm_crc32_u64(state, load_le<std::uint64_t>(bytes));
-    two = _mm_crc32_u64(two, load_le<std::uint64_t>(second));
-    const std::uint64_t both = shifted(state, 2 * words) ^ shifted(two, words);
-    state = _mm_crc32_u64(three, load_le<std::uint64_t>(third) ^ both);
-    bytes = third + 8;
-    size -= 24 * words;
+    state = _mm_crc32_u64(state, words.word(at));
+    two = _mm_crc32_u64(two, words.word(at + length));
+    const std::uint64_t both = shifted(state, length / 4) ^ shifted(two, length / 8);
+    state = _mm_crc32_u64(three, words.word(at + 2 * length) ^ both);
+    words.skip(3 * length);
+    size -= 3 * length;
   }
-  for (; size >= 8; size -= 8, bytes += 8) state = _mm_crc32_u64(state, load_le<std::uint64_t>(bytes));
-  auto narrow = static_cast<std::uint32_t>(state);
+  std::size_t at = 0;
+  for (; at + 8 <= size; at += 8) state = _mm_crc32_u64(state, words.word(at));
+  words.skip(at);
+  size -= at;
+  return state;
+}
+
+__attribute__((target("sse4.2,pclmul"))) std::uint32_t crc32c_three_ways(const void* data, std::size_t size,
+                                                                         std::uint32_t crc) {
+  Reading words{static_cast<const unsigned char*>(data)};
+  auto narrow = static_cast<std::uint32_t>(three_ways(words, size, ~crc));
+  const unsigned char* bytes = words.from;
   if (size >= 4) {
     narrow = _mm_crc32_u32(narrow, load_le<std::uint32_t>(bytes));
     bytes += 4;
@@ -86,6 +122,20 @@ __attribute__((target("sse4.2,pclmul"))) std::uint32_t crc32c_three_ways(const v
   }
   for (; size > 0; --size, ++bytes) narrow = _mm_crc32_u8(narrow, *bytes);
   return ~narrow;
+}
+
+__attribute__((target("sse4.2,pclmul"))) std::uint32_t record_three_ways(void* data, const void* rest,
+                                                                         std::size_t size, std::size_t there,
+                                                                         std::uint64_t last) {
+  auto* bytes = static_cast<unsigned char*>(data);
+  std::uint64_t state = _mm_crc32_u32(~0u, load_le<std::uint32_t>(bytes + 4));
+  Reading head{bytes + 8};
+  std::size_t head_bytes = there - 8;
+  state = three_ways(head, head_bytes, state);
+  Copying tail{static_cast<const unsigned char*>(rest), bytes + there};
+  std::size_t tail_bytes = size - there;
+  state = three_ways(tail, tail_bytes, state);
+  return ~static_cast<std::uint32_t>(_mm_crc32_u64(state, last));
 }
 
 __attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(const void* data, std::size_t size,
@@ -114,7 +164,21 @@ bool has_hardware() {
 }
 #endif
 
+std::uint32_t record_in_parts(void* data, const void* rest, std::size_t size, std::size_t there,
+                              std::uint64_t last) {
+  auto* bytes = static_cast<unsigned char*>(data);
+  const auto* from = static_cast<const unsigned char*>(rest);
+  for (std::size_t at = there; at < size; at += 8) {
+    const std::uint64_t word = load_shared(from + at - there);
+    std::memcpy(bytes + at, &word, sizeof word);
+  }
+  std::array<unsigned char, sizeof last> tail;
+  store_le<std::uint64_t>(tail.data(), last);
+  return crc32c(tail.data(), tail.size(), crc32c(bytes + 8, size - 8, crc32c(bytes + 4, 4)));
+}
+
 using Function = std::uint32_t (*)(const void*, std::size_t, std::uint32_t);
+using RecordFunction = std::uint32_t (*)(void*, const void*, std::size_t, std::size_t, std::uint64_t);
 
 Function choose() {
 #if defined(__x86_64__)
@@ -123,6 +187,13 @@ Function choose() {
   if (has_hardware()) return crc32c_arm;
 #endif
   return crc32c_portable;
+}
+
+RecordFunction choose_for_records() {
+#if defined(__x86_64__)
+  if (has_hardware() && __builtin_cpu_supports("pclmul") != 0) return record_three_ways;
+#endif
+  return record_in_parts;
 }
 
 }  // namespace
@@ -137,6 +208,17 @@ std::uint32_t crc32c_portable(const void* data, std::size_t size, std::uint32_t 
 std::uint32_t crc32c(const void* data, std::size_t size, std::uint32_t crc) {
   static const Function function = choose();
   return function(data, size, crc);
+}
+
+std::uint32_t crc32c_record(const void* data, std::size_t size, std::uint64_t last) {
+  // Nothing is left to be copied: not written to.
+  return crc32c_copy_record(const_cast<void*>(data), nullptr, size, size, last);
+}
+
+std::uint32_t crc32c_copy_record(void* data, const void* rest, std::size_t size, std::size_t there,
+                                 std::uint64_t last) {
+  static const RecordFunction function = choose_for_records();
+  return function(data, rest, size, there, last);
 }
 
 }  // namespace ringside

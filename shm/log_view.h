@@ -292,11 +292,11 @@ CopyStatus LogView<Memory>::copy_record(Address address, RecordHeader& header,
   const bool plausible = load_header(buffer.data(), header) && header.length <= room;
   if (!plausible) return is_unchanged(slot, *known) ? corrupt(address) : CopyStatus::kGone;
   if (header.length > buffer.size()) return CopyStatus::kTooSmall;
-  copy_out<Memory>(buffer.data() + kRecordHeaderBytes, at(address) + kRecordHeaderBytes,
-                   header.length - kRecordHeaderBytes);
+  const std::uint32_t crc =
+      copy_out_record<Memory>(buffer.data(), at(address) + kRecordHeaderBytes, header.length, kRecordHeaderBytes,
+                              position_in(*known, address).value());
   if (!is_unchanged(slot, *known)) return CopyStatus::kGone;  // R2
-  const Bytes record = Bytes(buffer).first(header.length);
-  return record_crc(record, position_in(*known, address)) == header.crc ? CopyStatus::kOk : corrupt(address);
+  return crc == header.crc ? CopyStatus::kOk : corrupt(address);
 }
 
 template <class Memory>

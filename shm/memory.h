@@ -15,8 +15,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "base/assert.h"
+#include "base/crc32c.h"
 
 namespace ringside::shm {
 
@@ -61,6 +63,18 @@ void copy_out(void* to, const void* from, std::size_t size) {
   for (std::size_t i = 0; i < size / 8; ++i) {
     const std::uint64_t word = Memory::load_acquire(words + i);
     std::memcpy(bytes + 8 * i, &word, 8);
+  }
+}
+
+// Copies a record of which `there` bytes are at `to` already: the rest from `from`, as copy_out does. Its checksum
+// (base/crc32c.h), with `last` behind it.
+template <class Memory>
+std::uint32_t copy_out_record(void* to, const void* from, std::size_t size, std::size_t there, std::uint64_t last) {
+  if constexpr (std::is_same_v<Memory, ProcessMemory>) {
+    return crc32c_copy_record(to, from, size, there, last);
+  } else {
+    copy_out<Memory>(static_cast<std::byte*>(to) + there, from, size - there);
+    return crc32c_record(to, size, last);
   }
 }
 

@@ -63,12 +63,7 @@ bool load_header(const std::byte* from, RecordHeader& header) {
 
 std::uint32_t record_crc(Bytes record, Position position) {
   RINGSIDE_ASSERT(record.size() >= kRecordHeaderBytes);
-  char tail[8];
-  store_le<std::uint64_t>(tail, position.value());
-  // Half a word by itself, so that all others are read as they were just copied: a load across two fresh stores waits for
-  // both to leave the store buffer.
-  const std::uint32_t length = crc32c(record.data() + 4, 4);
-  return crc32c(tail, sizeof tail, crc32c(record.data() + 8, record.size() - 8, length));
+  return crc32c_record(record.data(), record.size(), position.value());
 }
 
 bool RowView::parse(const RecordHeader& header, Bytes record, RowView& row) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,26 @@ TEST(Crc32c, HardwareAndTableAgreeOnWhatIsLong) {
       EXPECT_EQ(crc32c(data.data() + from, size, 0x12345678),
                 crc32c_portable(data.data() + from, size, 0x12345678))
           << size << " from " << from;
+    }
+  }
+}
+
+TEST(Crc32c, OfARecordLeavesOutItsFirstHalfWordAndEndsWithANumber) {
+  std::string data(4'096, '\0');
+  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * i * 31 + i / 251);
+  constexpr std::uint64_t kLast = 0x0123456789abcdef;
+  const std::string last("\xef\xcd\xab\x89\x67\x45\x23\x01", 8);
+  for (std::size_t size = 8; size <= data.size(); size += 8) {
+    const std::string all = data.substr(4, size - 4) + last;
+    const std::uint32_t expected = crc32c_portable(all.data(), all.size());
+    EXPECT_EQ(crc32c_record(data.data(), size, kLast), expected) << size;
+    for (const std::size_t there : {std::size_t{8}, std::size_t{40}, size}) {
+      if (there > size) continue;
+      std::vector<std::uint64_t> rest((size - there) / 8 + 1, 0x5555555555555555);
+      std::memcpy(rest.data(), data.data() + there, size - there);
+      std::string copy = data.substr(0, there) + std::string(size - there + 8, '!');
+      EXPECT_EQ(crc32c_copy_record(copy.data(), rest.data(), size, there, kLast), expected) << size << " of " << there;
+      EXPECT_EQ(copy, data.substr(0, size) + "!!!!!!!!");
     }
   }
 }
