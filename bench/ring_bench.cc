@@ -114,45 +114,55 @@ void report(benchmark::State& state, const char* name, const Histogram& histogra
   state.counters[fmt::format("{}_p50_ns", name)] = in_ns(histogram.quantile(0.5));
   state.counters[fmt::format("{}_p99_ns", name)] = in_ns(histogram.quantile(0.99));
 }
+double median(std::vector<double>& values) {
+  if (values.empty()) die("too few iterations for a block");
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
 std::uint64_t since(std::uint64_t earlier, std::uint64_t later) {
   return later > earlier ? later - earlier : 0;
 }
 
 // ---------------------------------------------------------------------- append to seen
 
-// Two lines, one written by each process: nothing that two cores tell each other is faster.
-void ping_pong(benchmark::State& state) {
-  Shared lines;
-  const auto rounds = static_cast<std::uint64_t>(state.max_iterations);
-  Peer peer([&] {
-    for (std::uint64_t n = 1; n <= rounds; ++n) {
-      spin_until([&] { return lines->ping.word.load(std::memory_order_acquire) == n; });
-      lines->pong.stamp.store(ticks(), std::memory_order_relaxed);
-      lines->pong.word.store(n, std::memory_order_release);
-    }
-  });
-  Histogram there;
-  Histogram round;
-  std::uint64_t n = 0;
-  for (auto _ : state) {
-    ++n;
-    const std::uint64_t start = ticks();
-    lines->ping.word.store(n, std::memory_order_release);
-    spin_until([&] { return lines->pong.word.load(std::memory_order_acquire) == n; });
-    round.record(ticks() - start);
-    there.record(since(start, lines->pong.stamp.load(std::memory_order_relaxed)));
+// Two lines, one written by each process: nothing that two cores tell each other is faster. The peer's half: the answers
+// to `rounds` words from `first` on.
+void answer_pings(Shared& lines, std::uint64_t first, std::uint64_t rounds) {
+  for (std::uint64_t n = first; n < first + rounds; ++n) {
+    spin_until([&] { return lines->ping.word.load(std::memory_order_acquire) == n; });
+    lines->pong.stamp.store(ticks(), std::memory_order_relaxed);
+    lines->pong.word.store(n, std::memory_order_release);
   }
-  peer.join();
-  report(state, "seen", there);
-  report(state, "round", round);
 }
 
-// The same with the ring as the first line: from before the row's append, through its commit record and publishing, until a
-// busy-polling reader's next() has returned the row (seen) and the commit record (whole). Back by a bare line.
+// The peer's half of what follows: a busy-polling reader that answers when it has a row and when it has its commit record.
+void answer_transactions(Shared& lines, shm::RingReader& reader, std::uint64_t first, std::uint64_t transactions) {
+  shm::Record record;
+  for (std::uint64_t n = first; n < first + transactions;) {
+    shm::Step step;
+    spin_until([&] { return (step = reader.next(record)) != shm::Step::kCaughtUp; });
+    const std::uint64_t now = ticks();
+    if (step != shm::Step::kRecord) die("the log cannot be followed");
+    if (record.header.type == shm::RecordType::kRow) {
+      lines->pong.stamp.store(now, std::memory_order_relaxed);
+    } else if (record.header.type == shm::RecordType::kCommit) {
+      lines->seen.stamp.store(now, std::memory_order_relaxed);
+      lines->pong.word.store(n++, std::memory_order_release);
+      reader.set_reclaim_position(reader.position());
+    }
+  }
+}
+
+// The ping-pong, and the same with the ring as the first line: from before the row's append, through its commit record and
+// publishing, until a busy-polling reader's next() has returned the row (seen) and the commit record (whole). Back by a
+// bare line. A block of the one, a block of the other, in turn: how far apart two cores are changes under a hypervisor that
+// moves them, and the ratios are of neighbours.
 void append_to_seen(benchmark::State& state) {
+  constexpr std::uint64_t kBlock = 500;
   Shared lines;
   PlainRing ring(kChunk);
-  const auto rounds = static_cast<std::uint64_t>(state.max_iterations);
+  const auto rounds = static_cast<std::uint64_t>(state.max_iterations) / kBlock * kBlock;
   const auto payload = static_cast<std::size_t>(state.range(0));
   Peer peer([&] {
     const std::unique_ptr<shm::RingReader> reader = ring.join();
@@ -160,44 +170,61 @@ void append_to_seen(benchmark::State& state) {
     while (reader->next(record) == shm::Step::kRecord) {
     }
     lines->pong.word.store(~std::uint64_t{0}, std::memory_order_release);
-    for (std::uint64_t n = 1; n <= rounds;) {
-      shm::Step step;
-      spin_until([&] { return (step = reader->next(record)) != shm::Step::kCaughtUp; });
-      const std::uint64_t now = ticks();
-      if (step != shm::Step::kRecord) die("the log cannot be followed");
-      if (record.header.type == shm::RecordType::kRow) {
-        lines->pong.stamp.store(now, std::memory_order_relaxed);
-      } else if (record.header.type == shm::RecordType::kCommit) {
-        if (record.header.version.value() != n) die("another transaction was expected");
-        lines->seen.stamp.store(now, std::memory_order_relaxed);
-        lines->pong.word.store(n++, std::memory_order_release);
-        reader->set_reclaim_position(reader->position());
-      }
+    for (std::uint64_t n = 1; n <= 2 * rounds; n += 2 * kBlock) {
+      answer_pings(lines, n, kBlock);
+      answer_transactions(lines, *reader, n + kBlock, kBlock);
     }
   });
   spin_until([&] { return lines->pong.word.load(std::memory_order_acquire) != 0; });
-  Histogram seen;
-  Histogram whole;
-  Histogram round;
-  Histogram publish;
+  struct Times {
+    Histogram ping, ping_round, seen, whole, round, publish;
+  };
+  Times all;
+  auto block = std::make_unique<Times>();
+  std::vector<double> seen_ratios;
+  std::vector<double> round_ratios;
   std::uint64_t n = 0;
+  const auto answered = [&] { return lines->pong.word.load(std::memory_order_acquire) == n; };
   for (auto _ : state) {
+    if (n >= 2 * rounds) continue;
+    if (n % (2 * kBlock) == 0) {
+      for (std::uint64_t i = 0; i < kBlock; ++i) {
+        ++n;
+        const std::uint64_t start = ticks();
+        lines->ping.word.store(n, std::memory_order_release);
+        spin_until(answered);
+        block->ping_round.record(ticks() - start);
+        block->ping.record(since(start, lines->pong.stamp.load(std::memory_order_relaxed)));
+      }
+    }
     ++n;
     ring.prepare(1, payload);
     const std::uint64_t start = ticks();
     ring.commit();
     const std::uint64_t published = ticks();
-    spin_until([&] { return lines->pong.word.load(std::memory_order_acquire) == n; });
-    round.record(ticks() - start);
-    publish.record(published - start);
-    seen.record(since(start, lines->pong.stamp.load(std::memory_order_relaxed)));
-    whole.record(since(start, lines->seen.stamp.load(std::memory_order_relaxed)));
+    spin_until(answered);
+    block->round.record(ticks() - start);
+    block->publish.record(published - start);
+    block->seen.record(since(start, lines->pong.stamp.load(std::memory_order_relaxed)));
+    block->whole.record(since(start, lines->seen.stamp.load(std::memory_order_relaxed)));
+    if (n % (2 * kBlock) != 0) continue;
+    seen_ratios.push_back(in_ns(block->seen.quantile(0.5)) / in_ns(block->ping.quantile(0.5)));
+    round_ratios.push_back(in_ns(block->round.quantile(0.5)) / in_ns(block->ping_round.quantile(0.5)));
+    for (Histogram Times::*each :
+         {&Times::ping, &Times::ping_round, &Times::seen, &Times::whole, &Times::round, &Times::publish}) {
+      (all.*each).merge((*block).*each);
+      ((*block).*each).clear();
+    }
   }
   peer.join();
-  report(state, "seen", seen);
-  report(state, "whole", whole);
-  report(state, "round", round);
-  report(state, "writer", publish);
+  report(state, "ping", all.ping);
+  report(state, "ping_round", all.ping_round);
+  report(state, "seen", all.seen);
+  report(state, "whole", all.whole);
+  report(state, "round", all.round);
+  report(state, "writer", all.publish);
+  state.counters["seen_over_ping"] = median(seen_ratios);
+  state.counters["round_over_round"] = median(round_ratios);
 }
 
 // What publishing costs the writer when nobody reads: a transaction of one row.
@@ -216,7 +243,6 @@ void publish_alone(benchmark::State& state) {
 
 constexpr std::int64_t kRounds = 30'000;
 BENCHMARK(publish_alone)->Arg(64)->Iterations(kRounds);
-BENCHMARK(ping_pong)->Iterations(kRounds);
 BENCHMARK(append_to_seen)->Arg(64)->Iterations(kRounds);
 
 // ---------------------------------------------------------------------- records a second
