@@ -60,6 +60,10 @@ class LogView {
     const std::byte* end = at(address) + std::min<std::uint64_t>(bytes, 512);
     for (auto line = at(address); line < end; line += 64) prefetch_line(line);
   }
+  void prefetch_to_write(Address address, std::uint64_t bytes) const {
+    const std::byte* end = at(address) + std::min<std::uint64_t>(bytes, 512);
+    for (auto line = at(address); line < end; line += 64) prefetch_line_to_write(line);
+  }
 
   // The committed position for one who has come to `reached`. False: the header's word contradicts itself, or what was
   // reached.

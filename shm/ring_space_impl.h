@@ -198,6 +198,9 @@ template <class Memory>
 Result<void> BasicRingWriter<Memory>::make_room(const RoomNeeded& needed, RoomFor use) {
   Impl& self = *impl_;
   RINGSIDE_ASSERT(needed.largest <= self.capacity());
+  // Readers hold the tail's line, and those behind it that their processors have guessed: taken back while the records are
+  // still made.
+  self.view.prefetch_to_write(self.tail_address(), needed.bytes);
   const typename Impl::Slots slots = self.slots_for(needed);
   Result<void> made = self.check_limit(slots.all, slots.all * self.segment_bytes(), use);
   const bool fits = made.has_value();

@@ -90,6 +90,7 @@ struct BasicRingWriter<Memory>::Impl {
 
   std::uint64_t segment_bytes() const { return view.segment_bytes(); }
   std::uint64_t position() const { return segment.start_position + offset; }
+  Address tail_address() const { return (segment.slot * segment_bytes() + offset) / 8; }
 
   Impl(const RingOptions& ring_options, const RingPath& ring_path, LogView<Memory> log_view,
        CatalogueFile<Memory> catalogue_file, UniqueFd epoch_lock)
@@ -491,7 +492,7 @@ Address BasicRingWriter<Memory>::Impl::place(RecordHeader header_in, std::span<s
   store_header(header_in, record.data());
   header_in.crc = record_crc(record, Position(position()));
   store_le<std::uint32_t>(record.data(), header_in.crc);
-  const Address address = (segment.slot * segment_bytes() + offset) / 8;
+  const Address address = tail_address();
   copy_in<Memory>(view.at(address), record.data(), record.size());  // P1, P2
   offset += record.size();
   return address;
@@ -565,11 +566,11 @@ template <class Memory>
 void BasicRingWriter<Memory>::publish(Version version, std::string_view gtid,
                                       std::string_view executed_with) {
   Impl& self = *impl_;
-  self.version = version;
-  RINGSIDE_ASSERT(self.executed.add(executed_with) && self.executed.add(gtid));
   self.committed = self.position();
   self.words.set_seq_cst(&RingHeader::committed_position, self.committed);  // P3
   self.wake_sleepers();                                                     // P4
+  self.version = version;  // for the next segment's checkpoint: nobody waits for it
+  RINGSIDE_ASSERT(self.executed.add(executed_with) && self.executed.add(gtid));
 }
 
 template <class Memory>
