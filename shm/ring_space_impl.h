@@ -126,6 +126,17 @@ Result<void> BasicRingWriter<Memory>::Impl::check_limit(std::uint64_t slots, std
           is_large ? fmt::format(" (and ring.transaction_reserve {})", options.reserve_bytes) : "")};
 }
 
+// In what is left of the tail's segment, its end record kept free.
+template <class Memory>
+bool BasicRingWriter<Memory>::Impl::tail_holds(std::uint64_t bytes) const {
+  const std::uint64_t left = segment_bytes() - std::min(segment_bytes(), offset);
+  return segment.run == 1 && bytes + record_bytes(kSegmentEndPayload) <= left;
+}
+template <class Memory>
+bool BasicRingWriter<Memory>::Impl::fits_behind_tail(const RoomNeeded& needed) const {
+  return needed.jumbo.empty() && tail_holds(needed.bytes);
+}
+
 // Every segment but the last one is filled to within one record: that bounds how many a transaction takes, in whatever
 // order its records come. A jumbo record closes the segment before it and opens one after it.
 template <class Memory>
@@ -134,13 +145,9 @@ typename BasicRingWriter<Memory>::Impl::Slots BasicRingWriter<Memory>::Impl::slo
   Slots slots;
   const std::uint64_t usable =
       needed.largest <= capacity() / 2 ? capacity() - needed.largest : capacity() / 2;
+  if (fits_behind_tail(needed)) return slots;
   slots.singles = needed.jumbo.size() + (needed.bytes == 0 ? 0 : 1);
-  const std::uint64_t left = segment_bytes() - std::min(segment_bytes(), offset);
-  if (segment.run != 1 || needed.bytes + record_bytes(kSegmentEndPayload) > left) {
-    slots.singles += needed.bytes / usable;
-  } else if (needed.jumbo.empty()) {
-    slots.singles = 0;  // fits behind the tail
-  }
+  if (!tail_holds(needed.bytes)) slots.singles += needed.bytes / usable;
   slots.all = slots.singles;
   for (const std::uint64_t bytes : needed.jumbo) {
     const std::uint64_t whole = bytes + checkpoint_bytes() + record_bytes(kSegmentEndPayload);
@@ -201,11 +208,16 @@ Result<void> BasicRingWriter<Memory>::make_room(const RoomNeeded& needed, RoomFo
   // Readers hold the tail's line, and those behind it that their processors have guessed: taken back while the records are
   // still made.
   self.view.prefetch_to_write(self.tail_address(), needed.bytes);
-  const typename Impl::Slots slots = self.slots_for(needed);
-  Result<void> made = self.check_limit(slots.all, slots.all * self.segment_bytes(), use);
-  const bool fits = made.has_value();
-  if (fits) made = self.find_memory(slots);
-  self.lacks_memory = fits && !made;
+  Result<void> made;
+  self.lacks_memory = false;
+  if (!self.fits_behind_tail(needed) || !self.ready_jumbos.empty()) {
+    const typename Impl::Slots slots = self.slots_for(needed);
+    made = self.check_limit(slots.all, slots.all * self.segment_bytes(), use);
+    if (made) {
+      made = self.find_memory(slots);
+      self.lacks_memory = !made;
+    }
+  }
   // That compaction finds room for its own records does not end a transaction's wait.
   if (use == RoomFor::kTransaction) {
     self.waits_for_readers = !made && !self.pending.empty();

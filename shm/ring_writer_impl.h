@@ -116,6 +116,8 @@ struct BasicRingWriter<Memory>::Impl {
     std::vector<std::uint32_t> runs;
     std::uint64_t all = 0;
   };
+  bool tail_holds(std::uint64_t bytes) const;
+  bool fits_behind_tail(const RoomNeeded& needed) const;
   Slots slots_for(const RoomNeeded& needed) const;
   Result<void> take_jumbos(const std::vector<std::uint32_t>& runs);
   Result<void> find_memory(const Slots& slots);
