@@ -84,8 +84,9 @@ struct Copying {
 
 // Sums whole words, and goes on from a state, which is a checksum not yet inverted.
 template <class Words>
-__attribute__((target("sse4.2,pclmul"))) inline std::uint64_t three_ways(Words& words, std::size_t& size,
-                                                                         std::uint64_t state) {
+__attribute__((target("sse4.2,pclmul"), always_inline)) inline std::uint64_t three_ways(Words& words,
+                                                                                        std::size_t& size,
+                                                                                        std::uint64_t state) {
   while (size >= kThreeWaysBytes) {
     const std::size_t length = std::min(size / 24, kMaxStretchWords) * 8;
     std::uint64_t two = 0;
@@ -104,6 +105,12 @@ __attribute__((target("sse4.2,pclmul"))) inline std::uint64_t three_ways(Words& 
     size -= 3 * length;
   }
   std::size_t at = 0;
+  for (; at + 32 <= size; at += 32) {
+    state = _mm_crc32_u64(state, words.word(at));
+    state = _mm_crc32_u64(state, words.word(at + 8));
+    state = _mm_crc32_u64(state, words.word(at + 16));
+    state = _mm_crc32_u64(state, words.word(at + 24));
+  }
   for (; at + 8 <= size; at += 8) state = _mm_crc32_u64(state, words.word(at));
   words.skip(at);
   size -= at;
@@ -132,9 +139,11 @@ __attribute__((target("sse4.2,pclmul"))) std::uint32_t record_three_ways(void* d
   Reading head{bytes + 8};
   std::size_t head_bytes = there - 8;
   state = three_ways(head, head_bytes, state);
-  Copying tail{static_cast<const unsigned char*>(rest), bytes + there};
-  std::size_t tail_bytes = size - there;
-  state = three_ways(tail, tail_bytes, state);
+  if (there < size) {
+    Copying tail{static_cast<const unsigned char*>(rest), bytes + there};
+    std::size_t tail_bytes = size - there;
+    state = three_ways(tail, tail_bytes, state);
+  }
   return ~static_cast<std::uint32_t>(_mm_crc32_u64(state, last));
 }
 
@@ -196,6 +205,17 @@ RecordFunction choose_for_records() {
   return record_in_parts;
 }
 
+// The first call chooses. No static variable of the function's: asking whether it is made takes a fifth of a short record.
+std::uint32_t record_chosen(void* data, const void* rest, std::size_t size, std::size_t there,
+                            std::uint64_t last);
+constinit std::atomic<RecordFunction> record_function{record_chosen};
+std::uint32_t record_chosen(void* data, const void* rest, std::size_t size, std::size_t there,
+                            std::uint64_t last) {
+  const RecordFunction function = choose_for_records();
+  record_function.store(function, std::memory_order_relaxed);
+  return function(data, rest, size, there, last);
+}
+
 }  // namespace
 
 std::uint32_t crc32c_portable(const void* data, std::size_t size, std::uint32_t crc) {
@@ -217,8 +237,7 @@ std::uint32_t crc32c_record(const void* data, std::size_t size, std::uint64_t la
 
 std::uint32_t crc32c_copy_record(void* data, const void* rest, std::size_t size, std::size_t there,
                                  std::uint64_t last) {
-  static const RecordFunction function = choose_for_records();
-  return function(data, rest, size, there, last);
+  return record_function.load(std::memory_order_relaxed)(data, rest, size, there, last);
 }
 
 }  // namespace ringside

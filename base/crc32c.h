@@ -22,7 +22,8 @@ std::uint32_t crc32c_record(const void* data, std::size_t size, std::uint64_t la
 // The same of a record of which `there` bytes are in `data` already, while the rest is copied behind them from `rest`: each
 // word is read once, with acquire semantics, since another process may be storing it. Precondition: as above, also for
 // `there`; `rest` is aligned to 8.
-std::uint32_t crc32c_copy_record(void* data, const void* rest, std::size_t size, std::size_t there, std::uint64_t last);
+std::uint32_t crc32c_copy_record(void* data, const void* rest, std::size_t size, std::size_t there,
+                                 std::uint64_t last);
 
 // The table form, always there; the faster forms are tested against it.
 std::uint32_t crc32c_portable(const void* data, std::size_t size, std::uint32_t crc = 0);

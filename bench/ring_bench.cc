@@ -137,7 +137,8 @@ void answer_pings(Shared& lines, std::uint64_t first, std::uint64_t rounds) {
 }
 
 // The peer's half of what follows: a busy-polling reader that answers when it has a row and when it has its commit record.
-void answer_transactions(Shared& lines, shm::RingReader& reader, std::uint64_t first, std::uint64_t transactions) {
+void answer_transactions(Shared& lines, shm::RingReader& reader, std::uint64_t first,
+                         std::uint64_t transactions) {
   shm::Record record;
   for (std::uint64_t n = first; n < first + transactions;) {
     shm::Step step;

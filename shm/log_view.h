@@ -104,12 +104,6 @@ class LogView {
     prefetch_line(record + 16);
     prefetch_line(record + kRecordHeaderBytes + 7);
   }
-  // Readable bytes from there up to the end of its segment; 0: no record can be there.
-  std::uint64_t room_at(Address address) const {
-    std::uint64_t slot = 0;
-    std::uint64_t room = 0;
-    return locate(address, slot, room) == nullptr ? 0 : room;
-  }
 
  private:
   struct Known {
@@ -297,8 +291,8 @@ CopyStatus LogView<Memory>::copy_record(Address address, RecordHeader& header,
   if (!plausible) return is_unchanged(slot, *known) ? corrupt(address) : CopyStatus::kGone;
   if (header.length > buffer.size()) return CopyStatus::kTooSmall;
   const std::uint32_t crc =
-      copy_out_record<Memory>(buffer.data(), at(address) + kRecordHeaderBytes, header.length, kRecordHeaderBytes,
-                              position_in(*known, address).value());
+      copy_out_record<Memory>(buffer.data(), at(address) + kRecordHeaderBytes, header.length,
+                              kRecordHeaderBytes, position_in(*known, address).value());
   if (!is_unchanged(slot, *known)) return CopyStatus::kGone;  // R2
   return crc == header.crc ? CopyStatus::kOk : corrupt(address);
 }

@@ -43,6 +43,9 @@ class LogWalker {
   const SlotInfo& segment() const { return segment_; }
 
  private:
+  std::uint64_t segment_end(const LogView<Memory>& view) const {
+    return segment_.start_position + segment_.run * view.segment_bytes();
+  }
   bool enter(LogView<Memory>& view, const SlotInfo& slot);
   WalkStatus follow(LogView<Memory>& view, const Record& end);
 
@@ -61,8 +64,7 @@ template <class Memory>
 bool LogWalker<Memory>::enter(LogView<Memory>& view, const SlotInfo& slot) {
   if (!view.know(slot)) return false;
   // Compaction has taken what stood between this segment and the one before it (or this is the first).
-  is_behind_gap_ = segment_.run == 0 ||
-                   slot.start_position != segment_.start_position + segment_.run * view.segment_bytes();
+  is_behind_gap_ = segment_.run == 0 || slot.start_position != segment_end(view);
   segment_ = slot;
   position_ = slot.start_position;
   address_ = slot.slot * (view.segment_bytes() / 8);
@@ -142,14 +144,14 @@ WalkStatus LogWalker<Memory>::next(LogView<Memory>& view, Record& record) {
     }
     position_ += record.header.length;
     address_ += record.header.length / 8;
-    ahead_.step(view, position_, address_, limit_, record);
+    ahead_.step(view, position_, address_, limit_, segment_end(view), record);
     return WalkStatus::kRecord;
   }
 }
 
 template <class Memory>
 WalkStatus LogWalker<Memory>::follow(LogView<Memory>& view, const Record& end) {
-  const std::uint64_t start = segment_.start_position + segment_.run * view.segment_bytes();
+  const std::uint64_t start = segment_end(view);
   // Joining: the segments are known, and some between them may have been compacted away.
   if (!pending_.empty()) {
     const SlotInfo slot = pending_.back();

@@ -22,9 +22,11 @@ namespace ringside::shm {
 template <class Memory>
 class LookAhead {
  public:
-  // The walk stands at `position` now, and `limit` is committed. Tells `record`, which ends there, what follows it.
+  // The walk stands at `position` now; `limit` is committed, and `segment_end` the end of the segment. Tells `record`, which
+  // ends at the position, what follows it.
   template <class View>
-  void step(const View& view, std::uint64_t position, Address address, std::uint64_t limit, Record& record) {
+  void step(const View& view, std::uint64_t position, Address address, std::uint64_t limit,
+            std::uint64_t segment_end, Record& record) {
     if (count_ > 0) {
       ++nearest_;
       --count_;
@@ -35,7 +37,8 @@ class LookAhead {
       count_ = 0;
     }
     while (count_ < kInSight && end_position_ < limit) {
-      const std::uint32_t length = peek(view, end_address_, seen_[(nearest_ + count_) % seen_.size()]);
+      const std::uint32_t length =
+          peek(view, end_address_, segment_end - end_position_, seen_[(nearest_ + count_) % seen_.size()]);
       if (length == 0) break;
       end_position_ += length;
       end_address_ += length / 8;
@@ -56,10 +59,9 @@ class LookAhead {
 
   // The record's length, and what it will look for. 0: there is none, or a segment's end, which next() follows.
   template <class View>
-  static std::uint32_t peek(const View& view, Address address, Upcoming& upcoming) {
+  static std::uint32_t peek(const View& view, Address address, std::uint64_t room, Upcoming& upcoming) {
     upcoming = Upcoming();
-    const std::uint64_t room = view.room_at(address);
-    if (room == 0) return 0;
+    if (room < kRecordHeaderBytes) return 0;
     const auto* words = reinterpret_cast<const std::uint64_t*>(view.at(address));
     const auto length = static_cast<std::uint32_t>(Memory::load_acquire(words) >> 32);
     const std::uint64_t type_and_table = Memory::load_acquire(words + 1);

@@ -69,7 +69,8 @@ void copy_out(void* to, const void* from, std::size_t size) {
 // Copies a record of which `there` bytes are at `to` already: the rest from `from`, as copy_out does. Its checksum
 // (base/crc32c.h), with `last` behind it.
 template <class Memory>
-std::uint32_t copy_out_record(void* to, const void* from, std::size_t size, std::size_t there, std::uint64_t last) {
+std::uint32_t copy_out_record(void* to, const void* from, std::size_t size, std::size_t there,
+                              std::uint64_t last) {
   if constexpr (std::is_same_v<Memory, ProcessMemory>) {
     return crc32c_copy_record(to, from, size, there, last);
   } else {

@@ -7,11 +7,9 @@
 // Linear hashing: the table grows by one bucket at a time (split of the next bucket in turn), so no insertion
 // ever pays for a rehash of everything. A bucket that is full before its turn gets an overflow bucket.
 // A lookup costs one cache line for the bucket (prefetch() asks for it), one for the address, and the row's own.
-//
 // A split needs the keys of its rows, which lie scattered over the ring. The next bucket in turn is known long before,
-// so each insertion in between asks for a few of those lines (prepare_split). They still cost most of what an insertion
-// does, since processors wait for a translation that a prefetch needs. Who adds millions of rows in a run, and has the
-// memory meanwhile, has their hashes kept (keep_hashes): then a split does not go to the rows.
+// so each insertion in between asks for a few of those lines (prepare_split); they still cost much of an insertion. Who adds
+// millions of rows in a run, and has the memory meanwhile, has their hashes kept (keep_hashes): no split goes to the rows.
 //
 // `Rows` gives access to the keys, which are outside input for a replica:
 //   bool equals(Address, Bytes key) const    does the record there have this key?
@@ -27,7 +25,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
@@ -139,10 +136,9 @@ class RowIndex {
   // Which entries have this tag: bit i for entry i.
   static unsigned entries_with(const Bucket& b, std::uint8_t tag) {
 #if defined(__SSE2__)
-    // The tags and, behind them, the first handle, whose bits are masked away.
+    // Behind the tags stands the first handle, masked away.
     const __m128i tags = _mm_load_si128(reinterpret_cast<const __m128i*>(&b));
-    // Spread in a whole register: compilers put a single byte through the stack, and loading more than was stored there
-    // waits until every store before it has reached its cache line.
+    // A whole word: a byte would go through the stack, and loading more than was just stored there waits for all stores.
     const auto spread = static_cast<long long>(tag * std::uint64_t{0x0101010101010101});
     const __m128i equal = _mm_cmpeq_epi8(tags, _mm_set1_epi64x(spread));
     return static_cast<unsigned>(_mm_movemask_epi8(equal)) & ((1u << kEntries) - 1);

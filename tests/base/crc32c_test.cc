@@ -57,7 +57,8 @@ TEST(Crc32c, OfARecordLeavesOutItsFirstHalfWordAndEndsWithANumber) {
       std::vector<std::uint64_t> rest((size - there) / 8 + 1, 0x5555555555555555);
       std::memcpy(rest.data(), data.data() + there, size - there);
       std::string copy = data.substr(0, there) + std::string(size - there + 8, '!');
-      EXPECT_EQ(crc32c_copy_record(copy.data(), rest.data(), size, there, kLast), expected) << size << " of " << there;
+      EXPECT_EQ(crc32c_copy_record(copy.data(), rest.data(), size, there, kLast), expected)
+          << size << " of " << there;
       EXPECT_EQ(copy, data.substr(0, size) + "!!!!!!!!");
     }
   }
