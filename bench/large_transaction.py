@@ -39,7 +39,9 @@ def read(options, setup, connections):
     done = subprocess.run(
         [options.build / "bench/ringside-bench", "load", "--url", f"http://127.0.0.1:{setup.data_port}/v1/stock/{{key}}", "--keys", f"1..{options.rows // 2}",
          "--connections", str(connections), "--seconds", str(options.seconds), "--warmup", "0", "--core", "1", "--json"],
-        capture_output=True, text=True, check=True)
+        capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise restart.Failed(f"reading failed: {done.stderr.strip() or done.stdout.strip()}")
     report = json.loads(done.stdout)
     return {"p50_us": report["latency_us"]["p50"], "p99_us": report["latency_us"]["p99"], "requests": report["requests"]}
 

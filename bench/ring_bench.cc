@@ -23,6 +23,7 @@
 #include "bench/ring_of_products.h"
 #include "bench/two_cores.h"
 #include "bench/uring.h"
+#include "shm/look_ahead.h"
 #include "shm/record.h"
 #include "shm/ring_reader.h"
 #include "shm/ring_writer.h"
@@ -319,9 +320,7 @@ class Applier {
     if (record_.header.type == shm::RecordType::kCommit) {
       reader_->set_reclaim_position(reader_->position());
     } else if (record_.header.type == shm::RecordType::kRow) {
-      index_.prefetch(record_.far.hash);  // there is one table
-      index_.prefetch_addresses(record_.middle.hash);
-      index_.prefetch_rows(record_.near.hash, *reader_);
+      shm::prefetch_ahead(record_.ahead, record_.header.table_id, index_, *reader_);
       const Bytes key = record_.bytes.subspan(shm::kRecordHeaderBytes, record_.header.key_bytes);
       const std::uint64_t hash = shm::key_hash(key);
       const shm::RowIndex::Handle handle = index_.find(hash, key, *reader_);

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "shm/key.h"
+#include "shm/look_ahead.h"
 
 namespace ringside::replica {
 
@@ -46,9 +47,7 @@ Applied TableStore::apply_row(const shm::Record& record) {
   if (!table_of(record, table)) return Applied::kCorrupt;
   if (table == nullptr) return Applied::kRecord;  // dropped since: nobody will ask
   // What the next records will find comes while this one is worked on.
-  if (record.far.table == table->id()) table->index.prefetch(record.far.hash);
-  if (record.middle.table == table->id()) table->index.prefetch_addresses(record.middle.hash);
-  if (record.near.table == table->id()) table->index.prefetch_rows(record.near.hash, reader_);
+  shm::prefetch_ahead(record.ahead, table->id(), table->index, reader_);
 
   const bool is_tombstone = record.header.type == RecordType::kTombstone;
   const Bytes key = record.bytes.subspan(shm::kRecordHeaderBytes, record.header.key_bytes);

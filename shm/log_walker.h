@@ -144,7 +144,7 @@ WalkStatus LogWalker<Memory>::next(LogView<Memory>& view, Record& record) {
     }
     position_ += record.header.length;
     address_ += record.header.length / 8;
-    ahead_.step(view, position_, address_, limit_, segment_end(view), record);
+    ahead_.step(view, position_, address_, limit_, segment_end(view), record.ahead);
     return WalkStatus::kRecord;
   }
 }

@@ -22,11 +22,11 @@ namespace ringside::shm {
 template <class Memory>
 class LookAhead {
  public:
-  // The walk stands at `position` now; `limit` is committed, and `segment_end` the end of the segment. Tells `record`, which
-  // ends at the position, what follows it.
+  // The walk stands at `position` now; `limit` is committed, and `segment_end` the end of the segment. What follows the
+  // record that ends at the position is put into `ahead`.
   template <class View>
   void step(const View& view, std::uint64_t position, Address address, std::uint64_t limit,
-            std::uint64_t segment_end, Record& record) {
+            std::uint64_t segment_end, Ahead& ahead) {
     if (count_ > 0) {
       ++nearest_;
       --count_;
@@ -44,9 +44,9 @@ class LookAhead {
       end_address_ += length / 8;
       ++count_;
     }
-    record.far = seen(kInSight);
-    record.middle = seen(kInSight * 2 / 3);
-    record.near = seen(kInSight / 3);
+    ahead.far = seen(kInSight);
+    ahead.middle = seen(kInSight * 2 / 3);
+    ahead.near = seen(kInSight / 3);
   }
 
  private:
@@ -88,5 +88,13 @@ class LookAhead {
   std::uint64_t end_position_ = 0;
   Address end_address_ = 0;
 };
+
+// Asks for what the next records of this table will look for in its index.
+template <class Rows>
+void prefetch_ahead(const Ahead& ahead, TableId table, const RowIndex& index, const Rows& rows) {
+  if (ahead.far.table == table) index.prefetch(ahead.far.hash);
+  if (ahead.middle.table == table) index.prefetch_addresses(ahead.middle.hash);
+  if (ahead.near.table == table) index.prefetch_rows(ahead.near.hash, rows);
+}
 
 }  // namespace ringside::shm

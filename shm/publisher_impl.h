@@ -12,7 +12,9 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/clock.h"
 #include "shm/dead_copies.h"
+#include "shm/look_ahead.h"
 #include "shm/publisher.h"
 #include "shm/ring_writer_impl.h"
 #include "shm/row_index.h"
@@ -93,7 +95,7 @@ struct BasicPublisher<Memory>::Impl {
   Result<void> add_row(const Table& table, RowBuilder& row, std::uint8_t expectation);
   Result<void> add_event(TableAction action, TableId id, std::string_view name, std::string_view reason);
   Result<void> flush(RecordHeader commit_header, const Commit& commit, Quarantined& refused);
-  std::string append_row(RecordHeader header, std::span<std::byte> record);
+  std::string append_row(RecordHeader header, std::span<std::byte> record, const Ahead& ahead);
   Result<void> append_all(const RecordHeader& commit_header, Quarantined& refused,
                           std::uint32_t& rows_appended);
   Address append_payload(RecordHeader header, std::string_view payload);
@@ -222,9 +224,7 @@ Result<void> BasicPublisher<Memory>::Impl::recover_record(const Record& record) 
     case RecordType::kTombstone: {
       if (catalogue.find(header.table_id) == nullptr) return {};  // dropped since
       Rows& table = rows[header.table_id];
-      if (record.far.table == header.table_id) table.index.prefetch(record.far.hash);
-      if (record.middle.table == header.table_id) table.index.prefetch_addresses(record.middle.hash);
-      if (record.near.table == header.table_id) table.index.prefetch_rows(record.near.hash, *ring);
+      prefetch_ahead(record.ahead, header.table_id, table.index, *ring);
       const Bytes key = record.bytes.subspan(kRecordHeaderBytes, header.key_bytes);
       const std::uint64_t hash = key_hash(key);
       const RowIndex::Handle handle = table.index.find(hash, key, *ring);

@@ -93,8 +93,10 @@ Result<void> BasicPublisher<Memory>::Impl::append_all(const RecordHeader& commit
                                                       std::uint32_t& rows_appended) {
   const bool is_load = (commit_header.flags & kLoadBatch) != 0;
   const Error changed{ErrorKind::kCorrupt, "the ring's bytes have changed underneath its writer"};
+  constexpr std::uint64_t kRowsABeat = 65536;
+  std::uint64_t appended = 0;
   std::set<TableId> refused_ids;  // incarnations that this transaction has ended: nothing is added to them
-  RINGSIDE_TRY(buffer.for_each([&](std::span<std::byte> record) -> Result<void> {
+  RINGSIDE_TRY(buffer.for_each([&](std::span<std::byte> record, const Ahead& ahead) -> Result<void> {
     RecordHeader header;
     RINGSIDE_ASSERT(load_header(record.data(), header));
     if (!is_load) header.version = commit_header.version;
@@ -111,7 +113,9 @@ Result<void> BasicPublisher<Memory>::Impl::append_all(const RecordHeader& commit
       return append_event(header, event) ? Result<void>() : changed;
     }
     if (refused_ids.contains(header.table_id)) return {};
-    const std::string contradiction = append_row(header, record);
+    // Millions of rows take seconds; readers would take the writer for dead.
+    if (++appended % kRowsABeat == 0) ring->beat(monotonic_ns());
+    const std::string contradiction = append_row(header, record, ahead);
     if (contradiction.empty()) {
       ++rows_appended;
       return {};
@@ -139,8 +143,10 @@ Result<void> BasicPublisher<Memory>::Impl::append_all(const RecordHeader& commit
 // Appends a row or tombstone and moves the index. Returns the contradiction, if there is one; nothing is
 // appended then.
 template <class Memory>
-std::string BasicPublisher<Memory>::Impl::append_row(RecordHeader header, std::span<std::byte> record) {
+std::string BasicPublisher<Memory>::Impl::append_row(RecordHeader header, std::span<std::byte> record,
+                                                     const Ahead& ahead) {
   Rows& table = rows[header.table_id];
+  prefetch_ahead(ahead, header.table_id, table.index, *ring);
   const std::uint8_t expectation = header.flags & (kExpectPresent | kExpectAbsent);
   header.flags = static_cast<std::uint8_t>(header.flags & ~(kExpectPresent | kExpectAbsent));
   const Bytes key = Bytes(record).subspan(kRecordHeaderBytes, header.key_bytes);

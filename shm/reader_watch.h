@@ -21,6 +21,7 @@ struct ReaderWatch {
   std::uint64_t progress = 0;   // as last seen, and since when
   std::uint64_t incarnation = 0;
   std::uint64_t progress_since_ns = 0;
+  bool is_behind = false;          // of the committed position, when it was last looked at
   TwinWord odd_incarnation{0, 0};  // words that differed when they were last looked at; equal: they did not
   TwinWord odd_reclaim{0, 0};
   std::uint64_t reports = 0;  // of corruption, as last seen

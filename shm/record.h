@@ -178,6 +178,13 @@ struct Upcoming {
   TableId table;
   std::uint64_t hash = 0;
 };
+// Of the records that follow one: twelve, eight and four of them on. A cache miss takes as long as one record or two; many at
+// a time cost each a tenth of that.
+struct Ahead {
+  Upcoming far;
+  Upcoming middle;
+  Upcoming near;
+};
 
 // A record met while walking the log. `bytes` is the whole record, copied out and with its checksum verified.
 struct Record {
@@ -186,11 +193,7 @@ struct Record {
   Address address = 0;
   Position position;
   bool is_behind_gap = false;  // its segment does not follow the one walked before: commits between are gone
-  // Records behind it: twelve, eight and four of them on. A cache miss takes as long as one record or two; many at a
-  // time cost each a tenth of that.
-  Upcoming far;
-  Upcoming middle;
-  Upcoming near;
+  Ahead ahead;
 };
 
 enum class CopyStatus : std::uint8_t {

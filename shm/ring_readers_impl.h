@@ -60,14 +60,17 @@ std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
     if (incarnation == 0 || incarnation == self.words.evicted(i)) continue;
     const std::uint64_t progress = Memory::load_acquire(&watch.reader().progress);
     const std::uint64_t reclaim = watch.template load_reclaim<Memory>();  // F2
-    if (incarnation != watch.incarnation || progress != watch.progress) {
+    const bool is_waited_for = self.waits_for_readers && self.holds_room(watch);
+    const bool holds_much =
+        self.committed - std::min(reclaim, self.committed) > self.options.reader_limit_bytes;
+    // A reader that has had nothing to do has made no progress either: its grace begins when it is first seen to be behind.
+    // One large transaction, during which nobody looked, may have put it behind by more than it may hold.
+    if (!watch.is_behind || incarnation != watch.incarnation || progress != watch.progress) {
       watch.incarnation = incarnation;
       watch.progress = progress;
       watch.progress_since_ns = now_ns;
     }
-    const bool is_waited_for = self.waits_for_readers && self.holds_room(watch);
-    const bool holds_much =
-        self.committed - std::min(reclaim, self.committed) > self.options.reader_limit_bytes;
+    watch.is_behind = reclaim < self.committed;
     const bool is_stuck =
         ((holds_much || is_waited_for) && now_ns - watch.progress_since_ns > self.options.reader_grace_ns) ||
         (is_waited_for && now_ns - self.waits_since_ns > self.options.reader_wait_ns);

@@ -9,6 +9,9 @@
 #include <cstring>
 #include <utility>
 
+#include "shm/look_ahead.h"
+#include "shm/memory.h"
+
 namespace ringside::shm {
 namespace {
 
@@ -23,6 +26,12 @@ Error spill_error(ErrorKind kind, const char* what, const std::string& directory
           "cannot {} a transaction's spill file in {}: {}; set writer.spill_directory to a disk with room",
           what, directory, std::strerror(code))};
 }
+
+// Records one behind the other in memory, as LookAhead sees them.
+struct BlockView {
+  const std::byte* begin;
+  const std::byte* at(Address address) const { return begin + address * 8; }
+};
 
 }  // namespace
 
@@ -101,14 +110,19 @@ Result<void> TransactionBuffer::spill() {
   return {};
 }
 
-Result<void> TransactionBuffer::for_each(const std::function<Result<void>(std::span<std::byte>)>& visit) {
+Result<void> TransactionBuffer::for_each(const Visit& visit) {
   auto visit_all = [&](std::span<std::byte> bytes, std::size_t& used) -> Result<void> {
     used = 0;
+    const BlockView block{bytes.data()};
+    LookAhead<ProcessMemory> look_ahead;
+    Ahead ahead;
     while (bytes.size() - used >= kRecordHeaderBytes) {
       const std::uint32_t length = load_le<std::uint32_t>(bytes.data() + used + 4);
       if (length > bytes.size() - used) break;
-      RINGSIDE_TRY(visit(bytes.subspan(used, length)));
+      const std::span<std::byte> record = bytes.subspan(used, length);
       used += length;
+      look_ahead.step(block, used, used / 8, bytes.size(), bytes.size(), ahead);
+      RINGSIDE_TRY(visit(record, ahead));
     }
     return {};
   };

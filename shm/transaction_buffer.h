@@ -40,8 +40,10 @@ class TransactionBuffer {
   // What the records take in segments of that capacity.
   RoomNeeded room(std::uint64_t segment_capacity) const;
 
-  // Calls visit with every record in order; it may change the bytes it is given. An Error of visit ends it.
-  Result<void> for_each(const std::function<Result<void>(std::span<std::byte>)>& visit);
+  // Calls visit with every record in order, and with what is coming after it; it may change the bytes it is given. An Error
+  // of visit ends it.
+  using Visit = std::function<Result<void>(std::span<std::byte>, const Ahead&)>;
+  Result<void> for_each(const Visit& visit);
 
  private:
   Result<void> spill();

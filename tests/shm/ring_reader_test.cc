@@ -149,7 +149,7 @@ TEST_F(RingReaderTest, SeesWhichKeysAreToCome) {
   ASSERT_NE(reader, nullptr);
   Record record;
   while (reader->next(record) == Step::kRecord) {
-    Walked& each = walked.emplace_back(Walked{{}, record.near, record.middle, record.far});
+    Walked& each = walked.emplace_back(Walked{{}, record.ahead.near, record.ahead.middle, record.ahead.far});
     if (record.header.type != RecordType::kRow) continue;
     const Bytes key = record.bytes.subspan(kRecordHeaderBytes, record.header.key_bytes);
     each.own = Upcoming{record.header.table_id, key_hash(key)};
@@ -367,6 +367,23 @@ TEST_F(RingReaderTest, AStuckReaderIsEvictedStopsAndRejoins) {
   Mirror mirror;
   EXPECT_EQ(mirror.follow(*again), Step::kCaughtUp);
   EXPECT_EQ(*mirror.table("items"), *steady_mirror.table("items"));
+}
+
+TEST_F(RingReaderTest, AReaderThatHadNothingToDoHasItsGraceFromWhenItIsBehind) {
+  constexpr std::uint64_t kHour = std::uint64_t{3'600} * 1'000'000'000;
+  writer_.options().ring.reader_limit_bytes = 100'000;
+  ASSERT_TRUE(writer_.start());
+  const auto idle = join_ring(ring());
+  ASSERT_NE(idle, nullptr);
+  Mirror mirror;
+  ASSERT_EQ(mirror.follow(*idle), Step::kCaughtUp);
+  EXPECT_EQ(writer_->ring().check_readers(1), 0u);
+  ASSERT_TRUE(publish(2, 200'000)) << "more than it may hold, at once";
+  const std::uint64_t now_ns = kHour;
+  EXPECT_EQ(writer_->ring().check_readers(now_ns), 0u)
+      << "it has done nothing for an hour, and had nothing to do";
+  EXPECT_EQ(writer_->ring().check_readers(now_ns + ring().reader_grace_ns), 0u);
+  EXPECT_EQ(writer_->ring().check_readers(now_ns + ring().reader_grace_ns + 1), 1u) << "now it has";
 }
 
 TEST_F(RingReaderTest, AReaderThatHasDiedIsNotWaitedFor) {

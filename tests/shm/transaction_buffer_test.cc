@@ -16,7 +16,7 @@ constexpr std::uint64_t kMaxRecord = std::uint64_t{16} << 20;
 
 std::vector<std::string> payloads_of(TransactionBuffer& buffer) {
   std::vector<std::string> payloads;
-  const auto all = buffer.for_each([&](std::span<std::byte> record) -> Result<void> {
+  const auto all = buffer.for_each([&](std::span<std::byte> record, const Ahead&) -> Result<void> {
     RecordHeader header;
     EXPECT_TRUE(load_header(record.data(), header));
     EXPECT_EQ(header.length, record.size());
@@ -100,7 +100,7 @@ TEST(TransactionBuffer, AnErrorOfTheVisitorEndsTheVisit) {
   TransactionBuffer buffer(100, "/tmp", kMaxRecord);
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(add(buffer, "record"));
   int visited = 0;
-  const auto ended = buffer.for_each([&](std::span<std::byte>) -> Result<void> {
+  const auto ended = buffer.for_each([&](std::span<std::byte>, const Ahead&) -> Result<void> {
     if (++visited == 5) return Error{ErrorKind::kInvalid, "enough"};
     return {};
   });
