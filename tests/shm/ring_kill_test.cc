@@ -392,5 +392,54 @@ TEST(RingCrash, AWriterKilledAtAnySystemCallOfGrowingLosesAndShowsNothing) {
                 });
 }
 
+// The database shrinks, so that chunks are given back, and grows again, so that they are taken again.
+TEST(RingCrash, AWriterKilledAtAnySystemCallOfGivingBackLosesAndShowsNothing) {
+  constexpr std::uint64_t kRows = 120;
+  const auto rows_at = [](std::uint64_t version) {
+    Mirror::Rows rows;
+    rows[item_key(1)] = json_text("one");
+    for (std::uint64_t i = 0; i < kRows && version != 3; ++i)
+      rows[item_key(100 + i)] = filler(900, version == 2 ? 'x' : 'y');
+    return rows;
+  };
+  const auto insert_all = [](TestWriter& writer, char c) {
+    for (std::uint64_t i = 0; i < kRows; ++i) ASSERT_TRUE(writer.insert(100 + i, filler(900, c)));
+  };
+  kill_at_stops(
+      [&](const PublisherOptions& options) {
+        write_one(options, 1, json_text("one"));
+        TestWriter writer(options);
+        ASSERT_TRUE(writer.open());
+        insert_all(writer, 'x');
+        ASSERT_TRUE(writer.commit(2));
+      },
+      [&](const PublisherOptions& options) {
+        TestWriter writer(options);
+        ASSERT_TRUE(writer.open());
+        for (std::uint64_t i = 0; i < kRows; ++i) ASSERT_TRUE(writer.erase(100 + i));
+        ASSERT_TRUE(writer.commit(3));
+        for (std::uint64_t now = 1; now < 10'000; ++now) {
+          const Result<bool> more = writer->tend(now);
+          ASSERT_TRUE(more) << why(more);
+          if (!*more) break;
+        }
+        EXPECT_GT(writer->ring().usage().chunks_given_back, 3u);
+        insert_all(writer, 'y');
+        ASSERT_TRUE(writer.commit(4));
+      },
+      [&](const PublisherOptions& options, bool killed) {
+        TestWriter writer(options);
+        ASSERT_TRUE(writer.open());
+        ASSERT_FALSE(writer->is_fresh()) << writer->why_fresh();
+        const std::uint64_t version = writer->last_commit().version.value();
+        EXPECT_TRUE(killed || version == 4);
+        EXPECT_EQ(*mirror_of(options.ring).table("items"), rows_at(version)) << "at version " << version;
+        ASSERT_TRUE(writer.insert(99, json_text("goes on")) && writer.commit(version + 1));
+        const Epoch epoch = writer->ring().epoch();
+        writer.close();
+        expect_no_leftovers(options.ring, epoch);
+      });
+}
+
 }  // namespace
 }  // namespace ringside::shm
