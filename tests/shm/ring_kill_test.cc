@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -170,6 +171,8 @@ TEST(RingCrash, AKilledWriterLosesNothingCommittedAndShowsNothingElse) {
 
 // --- before system calls
 
+constexpr std::uint64_t kNoCall = ~std::uint64_t{0};  // at a stop behind one
+
 // Runs `act` in a child process, which is killed at its stop number `stop`: before or after a system call. `calls`
 // receives the number of the call at each stop before one.
 enum class Fate { kEnded, kKilled, kUntraceable };
@@ -206,14 +209,15 @@ Fate run_up_to(std::size_t stop, const std::function<void()>& act, std::vector<s
     }
     __ptrace_syscall_info call{};
     const long size = ::ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof call, &call);
-    calls.push_back(size > 0 && call.op == PTRACE_SYSCALL_INFO_ENTRY ? call.entry.nr : ~std::uint64_t{0});
+    calls.push_back(size > 0 && call.op == PTRACE_SYSCALL_INFO_ENTRY ? call.entry.nr : kNoCall);
     EXPECT_EQ(::ptrace(PTRACE_SYSCALL, child, nullptr, nullptr), 0);
   }
 }
 
-// Where to kill: at every call of a kind that is rare, and at some of the others (each reader's files are made and
-// removed like all others'). Everywhere when RINGSIDE_CRASH_EVERY is set.
-std::vector<std::size_t> stops_of(const std::vector<std::uint64_t>& calls, std::uint32_t seed) {
+// Where to kill: before and behind every call to `always`, before every call of a kind that is rare, and at some of the
+// others (each reader's files are made and removed like all others'). Everywhere when RINGSIDE_CRASH_EVERY is set.
+std::vector<std::size_t> stops_of(const std::vector<std::uint64_t>& calls, std::uint64_t always,
+                                  std::uint32_t seed) {
   constexpr std::size_t kRare = 6;
   constexpr std::size_t kSome = 61;
   std::map<std::uint64_t, std::size_t> count;
@@ -221,7 +225,8 @@ std::vector<std::size_t> stops_of(const std::vector<std::uint64_t>& calls, std::
   const bool every = std::getenv("RINGSIDE_CRASH_EVERY") != nullptr;
   std::vector<std::size_t> stops;
   for (std::size_t i = 0; i < calls.size(); ++i) {
-    if (every || count[calls[i]] <= kRare || i % kSome == seed % kSome) stops.push_back(i);
+    const bool is_asked_for = always != kNoCall && (calls[i] == always || (i > 0 && calls[i - 1] == always));
+    if (every || is_asked_for || count[calls[i]] <= kRare || i % kSome == seed % kSome) stops.push_back(i);
   }
   return stops;
 }
@@ -253,7 +258,8 @@ void expect_no_leftovers(const RingOptions& options, Epoch epoch) {
 // Prepares a ring, kills a process that acts on it at one stop after the other, and checks what it has left.
 void kill_at_stops(const std::function<void(const PublisherOptions&)>& prepare,
                    const std::function<void(const PublisherOptions&)>& act,
-                   const std::function<void(const PublisherOptions&, bool killed)>& check) {
+                   const std::function<void(const PublisherOptions&, bool killed)>& check,
+                   std::uint64_t always = kNoCall) {
   const std::uint32_t seed = test_seed(20261123);
   std::vector<std::uint64_t> calls;
   const auto run = [&](std::size_t stop) {
@@ -270,7 +276,7 @@ void kill_at_stops(const std::function<void(const PublisherOptions&)>& prepare,
   if (run(~std::size_t{0}) == Fate::kUntraceable)
     GTEST_SKIP() << "this process may trace no other: nothing is shown";
   std::size_t killed = 0;
-  const std::vector<std::size_t> stops = stops_of(calls, seed);
+  const std::vector<std::size_t> stops = stops_of(calls, always, seed);
   for (const std::size_t stop : stops) {
     if (run(stop) == Fate::kKilled) ++killed;
     ASSERT_FALSE(::testing::Test::HasFailure()) << "at stop " << stop << " of " << calls.size();
@@ -392,9 +398,9 @@ TEST(RingCrash, AWriterKilledAtAnySystemCallOfGrowingLosesAndShowsNothing) {
                 });
 }
 
-// The database shrinks, so that chunks are given back, and grows again, so that they are taken again.
+// The database shrinks, so that chunks are given back, and grows again, so that they are taken again: both by fallocate.
 TEST(RingCrash, AWriterKilledAtAnySystemCallOfGivingBackLosesAndShowsNothing) {
-  constexpr std::uint64_t kRows = 120;
+  constexpr std::uint64_t kRows = 60;
   const auto rows_at = [](std::uint64_t version) {
     Mirror::Rows rows;
     rows[item_key(1)] = json_text("one");
@@ -438,7 +444,8 @@ TEST(RingCrash, AWriterKilledAtAnySystemCallOfGivingBackLosesAndShowsNothing) {
         const Epoch epoch = writer->ring().epoch();
         writer.close();
         expect_no_leftovers(options.ring, epoch);
-      });
+      },
+      SYS_fallocate);
 }
 
 }  // namespace
