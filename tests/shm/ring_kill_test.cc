@@ -1,5 +1,8 @@
 // The writer dies by SIGKILL: at random moments of publishing, and before system calls of beginning, replacing,
-// growing and recovering an epoch. Nothing committed is lost, nothing uncommitted is seen, and no file is left over.
+// growing, giving back and recovering an epoch. Nothing committed is lost, nothing uncommitted is seen, and no file is
+// left over.
+//
+// RINGSIDE_KILLS: how many at random moments (60).
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
@@ -125,8 +128,8 @@ TEST(RingCrash, AKilledWriterLosesNothingCommittedAndShowsNothingElse) {
   Mirror mirror;
   Mirror::Rows model;
   std::uint64_t version = 1;
-  constexpr int kRounds = 60;
-  for (int round = 0; round < kRounds; ++round) {
+  const std::uint64_t rounds = kills_wanted(60);
+  for (std::uint64_t round = 0; round < rounds; ++round) {
     const std::uint64_t target = shared.stores.load() + 200 + random() % 20000;
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
@@ -164,7 +167,7 @@ TEST(RingCrash, AKilledWriterLosesNothingCommittedAndShowsNothingElse) {
     shared.committed.store(version);
     shared.committing.store(version);
   }
-  EXPECT_GT(version, static_cast<std::uint64_t>(kRounds)) << "the writers got somewhere";
+  EXPECT_GT(version, rounds) << "the writers got somewhere";
   EXPECT_EQ(*mirror_of(options.ring).table("items"), model) << "a joiner finds the same";
   ::munmap(page, sizeof(SharedWords));
 }
