@@ -169,7 +169,9 @@ Follower::Slice Follower::apply_slice(Session& session) {
 void Follower::note_freshness() {
   const shm::SourceState source = current_->reader->source();
   const bool is_all = current_->store.visible_version() >= source.version;
-  if (is_all && source.alive_ns > current_as_of_ns_) current_as_of_ns_ = source.alive_ns;
+  if (!is_all || source.alive_ns <= current_as_of_ns_) return;
+  // A sign of life that is still to come proves nothing: it would keep the data fresh whatever happened until then.
+  if (source.alive_ns <= monotonic_ns()) current_as_of_ns_ = source.alive_ns;
 }
 
 void Follower::note_commit(const TableStore& store) {
@@ -182,7 +184,8 @@ void Follower::note_shown() {
   VisibilityTimes::Now now;
   now.monotonic_ns = monotonic_ns();
   // Modulo 2^64, so that an offset that came out of the ring wrong harms nothing.
-  now.source_us = wall_ns() / 1000 + static_cast<std::uint64_t>(current_->reader->source().clock.offset_us);
+  now.source_us =
+      now.monotonic_ns / 1000 + static_cast<std::uint64_t>(current_->reader->source().clock.offset_us);
   visibility_.shown(now);
 }
 

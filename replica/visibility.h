@@ -5,7 +5,8 @@
 //                          duration is up to 1 s too long; MySQL: microseconds) and no truer than the clocks.
 //   received to visible    from the writer's receiving the commit to here: CLOCK_MONOTONIC of the one host.
 //
-// The source's clock is this host's CLOCK_REALTIME plus the offset that the writer measured when it connected.
+// The source's clock is this host's CLOCK_MONOTONIC plus the offset that the writer has measured: that somebody sets this
+// host's time of day changes nothing.
 //
 // Threads: one.   Ownership: values.   Errors: none; times that cannot be (negative, unknown) count as none or 0.
 // Limits: kMaxPending commits a slice; no allocation.

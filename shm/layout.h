@@ -20,7 +20,7 @@ namespace ringside::shm {
 
 inline constexpr std::uint64_t kRingMagic = 0x45444953474e4952;  // "RINGSIDE", little-endian
 inline constexpr std::uint64_t kReaderMagic = 0x5245444145525352;
-inline constexpr std::uint64_t kLayoutVersion = 4;
+inline constexpr std::uint64_t kLayoutVersion = 5;
 inline constexpr std::size_t kMaxReaders = 64;
 inline constexpr std::size_t kHeaderBytes = 4096;
 inline constexpr std::size_t kReaderFileBytes = 4096;
@@ -40,9 +40,9 @@ enum class CaptureState : std::uint64_t {
 };
 inline constexpr CaptureState kLastCaptureState = CaptureState::kReplacing;
 
-// How the source's clock stands to this host's CLOCK_REALTIME, and what commit times are worth.
+// How the source's clock stands to this host's CLOCK_MONOTONIC, which nobody sets, and what commit times are worth.
 struct SourceClock {
-  std::int64_t offset_us = 0;                   // the source's less ours, when the writer connected
+  std::int64_t offset_us = 0;                   // the source's, since 1970, less ours
   std::uint64_t error_us = 0;                   // the offset is right to within this; 0: it was not measured
   std::uint64_t commit_time_resolution_us = 0;  // 0: unknown
 };
@@ -71,7 +71,7 @@ struct RingHeader {
   std::uint64_t reserved1[6];
   // Line 2: what the source last was, as it moves with every event.
   TwinWord source_version;       // newest version that the writer has seen from the source
-  TwinWord source_alive_ns;      // CLOCK_MONOTONIC of the source's last sign of life (event or heartbeat)
+  TwinWord source_alive_ns;      // CLOCK_MONOTONIC of the source's last sign of life; 0: none in this boot
   TwinWord source_time_us;       // source's clock at its last commit or heartbeat with a time; 0: unknown
   TwinWord writer_heartbeat_ns;  // CLOCK_MONOTONIC of the capture thread's last turn
   // Line 3: state.
@@ -82,7 +82,7 @@ struct RingHeader {
   // Line 4: space; what is known of the source's clock.
   TwinWord used_bytes;              // slots in use
   TwinWord limit_bytes;             // ring.max_size
-  TwinWord source_clock_offset_us;  // two's complement: the source's clock less this host's CLOCK_REALTIME
+  TwinWord source_clock_offset_us;  // the source's clock, since 1970, less CLOCK_MONOTONIC
   TwinWord source_clock_error_us;   // the offset is right to within this; 0: it was not measured
   // Line 5: the rest of the clock; under which conditions these files may be gone on with.
   TwinWord commit_time_resolution_us;  // of the commit records' times; 0: unknown

@@ -19,7 +19,8 @@ template <class Memory>
 struct BasicRingReader<Memory>::Impl {
   LogView<Memory> view;
   CatalogueFile<Memory> catalogue;
-  UniqueFd header_fd;  // for asking who holds the writer's lock
+  UniqueFd header_fd;      // for asking who holds the writer's lock
+  std::uint64_t boot = 0;  // this one
   LogWalker<Memory> walker;
 
   // Set by join(). The file's words are this reader's alone: what they must be is what it stored last.
@@ -82,6 +83,7 @@ Result<std::unique_ptr<BasicRingReader<Memory>>> BasicRingReader<Memory>::attach
   impl->view = std::move(*view);
   impl->catalogue = std::move(*catalogue);
   impl->header_fd = std::move(*header_fd);
+  impl->boot = boot;
   return std::unique_ptr<BasicRingReader>(new BasicRingReader(std::move(impl)));
 }
 
@@ -217,8 +219,12 @@ SourceState BasicRingReader<Memory>::source() const {
           ? static_cast<CaptureState>(capture)
           : CaptureState::kFailed;
   state.version = Version(load_twin_max<Memory>(h.source_version));
-  state.alive_ns = load_twin_min<Memory>(h.source_alive_ns);
-  state.writer_heartbeat_ns = load_twin_min<Memory>(h.writer_heartbeat_ns);
+  // Times of another boot's clock say nothing in this one. Acquire: pairs with the boot's store in check_boot().
+  std::uint64_t boot = 0;
+  if (load_twin<Memory>(h.boot_id, boot) && boot == impl_->boot) {
+    state.alive_ns = load_twin_min<Memory>(h.source_alive_ns);
+    state.writer_heartbeat_ns = load_twin_min<Memory>(h.writer_heartbeat_ns);
+  }
   if (!load_twin<Memory>(h.source_time_us, state.source_time_us)) state.source_time_us = 0;
   std::uint64_t offset_us = 0;
   const bool is_measured = load_twin<Memory>(h.source_clock_offset_us, offset_us) &&

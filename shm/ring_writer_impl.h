@@ -189,6 +189,9 @@ Result<void> BasicRingWriter<Memory>::Impl::check_boot() {
     RINGSIDE_TRY(sync_file(header_fd.get(), file));
   }
   if (words.get(&RingHeader::boot_id) == boot) return {};
+  // Of another boot's clock. Before the boot is this one: readers look in the other order.
+  words.set(&RingHeader::source_alive_ns, 0);
+  words.set(&RingHeader::writer_heartbeat_ns, 0);
   words.set(&RingHeader::boot_id, boot);
   return sync_file(header_fd.get(), file);
 }

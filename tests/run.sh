@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds and runs every test: installs missing Debian packages, runs the ring's stress test under ThreadSanitizer and what
 # reads outside bytes under AddressSanitizer and UndefinedBehaviorSanitizer (fuzz corpora, ring, parser, decoder), then
-# everything in the dev build, whose closing line is the last one. With arguments only the dev build is run, and they go
-# to ctest: tests/run.sh -L unit, tests/run.sh -R e2e_types.
+# kills the ring's writer in a release build, then everything in the dev build, whose closing line is the last one. With
+# arguments only the dev build is run, and they go to ctest: tests/run.sh -L unit, tests/run.sh -R e2e_types.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 deploy/install_packages.sh
@@ -21,6 +21,10 @@ if (($# == 0)); then
   cmake --preset asan
   cmake --build --preset asan --target "${readers[@]}" "${fuzzers[@]}"
   ctest --preset asan -R "^($(IFS='|' && echo "${readers[*]} ${fuzzers[*]}" | tr ' ' '|'))\$" --no-tests=error
+  # As it is deployed: optimised in full.
+  cmake --preset release -DRINGSIDE_BENCH=OFF
+  cmake --build --preset release --target ring_crash_test compaction_crash_test
+  ctest --test-dir build/release -R '^(ring|compaction)_crash_test$' --no-tests=error --output-on-failure
 fi
 cmake --preset dev
 cmake --build --preset dev

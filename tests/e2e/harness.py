@@ -120,6 +120,7 @@ class DatabaseServer:
         self._data = folder / "mysql"
         self.socket = str(folder / f"{self.NAME}.sock")
         self._extra = extra or []
+        self.prefix: List[str] = []  # what stands before its command, from the next start on
         self._make_data()
         self.process: Process = self._spawn()
         self._await()
@@ -131,7 +132,7 @@ class DatabaseServer:
         raise NotImplementedError
 
     def _spawn(self) -> Process:
-        return Process(self.NAME, [*self._command(), *self._extra], self._folder / f"{self.NAME}.log")
+        return Process(self.NAME, [*self.prefix, *self._command(), *self._extra], self._folder / f"{self.NAME}.log")
 
     def _await(self) -> None:
         def answers() -> bool:
@@ -335,6 +336,7 @@ class Stack:
         self.processes: List[Process] = []
         self.writer: Optional[Process] = None
         self.replicas: Dict[int, Process] = {}
+        self.prefixes: Dict[str, List[str]] = {}  # what stands before a program's command, by "writer", "replica0" …
         self._ring_name = f"ringside-e2e-{os.getpid()}-{random.getrandbits(32):08x}"
         self.ring_path = Path("/dev/shm") / self._ring_name
         taken: set = set()
@@ -398,7 +400,7 @@ class Stack:
         return "\n".join(p.tail() for p in [*self.processes, self.database.process])
 
     def _spawn(self, name: str, command: List[str]) -> Process:
-        process = Process(name, command, self.folder / f"{name}.log")
+        process = Process(name, [*self.prefixes.get(name, []), *command], self.folder / f"{name}.log")
         self.processes = [p for p in self.processes if p.name != name or p.running()] + [process]
         return process
 

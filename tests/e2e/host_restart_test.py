@@ -9,7 +9,8 @@ from pathlib import Path
 from faults import FAST, FaultsCase
 from harness import metric
 
-LAYOUT_VERSION_AT, BOOT_ID_AT = 8, 336  # in the header: docs/ring-format.md
+LAYOUT_VERSION_AT, SOURCE_ALIVE_AT, BOOT_ID_AT = 8, 144, 336  # in the header: docs/ring-format.md
+YEAR_NS = 366 * 86_400 * 10**9
 
 
 class RingOnADisk(FaultsCase):
@@ -69,7 +70,7 @@ class RingOnADisk(FaultsCase):
         self.assertEqual(self.stack.epoch(), epoch)
 
     def seem_restarted(self) -> None:
-        """The header says that a writer last had the ring in another boot of the host."""
+        """The header says that a writer last had the ring in another boot of the host, which had lasted for long."""
         with self.header().open("r+b") as header:
             header.seek(BOOT_ID_AT)
             word, copy = struct.unpack("<QQ", header.read(16))
@@ -77,6 +78,11 @@ class RingOnADisk(FaultsCase):
             self.assertEqual(word, copy)
             header.seek(BOOT_ID_AT)
             header.write(struct.pack("<QQ", word ^ 1, word ^ 1))
+            header.seek(SOURCE_ALIVE_AT)
+            alive, copy = struct.unpack("<QQ", header.read(16))
+            self.assertEqual(alive, copy)
+            header.seek(SOURCE_ALIVE_AT)
+            header.write(struct.pack("<QQ", alive + YEAR_NS, alive + YEAR_NS))
 
     def test_3_after_an_orderly_stop_and_another_boot_it_is_caught_up(self):
         epoch = self.stack.epoch()
@@ -85,7 +91,10 @@ class RingOnADisk(FaultsCase):
         self.await_line("writer", self.writer_mark, "the ring is kept as it is")
         self.seem_restarted()
         self.change_rows(3)
-        self.start_all()
+        self.stack.start_replica(0, ready=False)
+        self.await_replicas("no sign of life")  # what it has may be of long ago
+        self.stack.start_writer()
+        self.await_all_ready()
         self.await_line("writer", self.writer_mark, "continuing the ring")
         self.compare()
         self.assertEqual(self.snapshots(), 0)

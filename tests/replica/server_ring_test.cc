@@ -142,6 +142,19 @@ TEST(Server, MarksWhatItServesAsStaleWhenItIsTooOld) {
   server.admin_until("/status", "\"stale\":true,\"stale_reason\":\"what it serves is");
 }
 
+TEST(Server, ASignOfLifeThatIsStillToComeProvesNothing) {
+  TestRing ring;
+  ring.begin(10, 70);
+  ring.publisher().ring().set_source(Version(70), 0, monotonic_ns() + 3'600'000'000'000);
+  const RunningServer server(ring);
+  const HttpAnswer unready = Client(server.admin_port()).get("/readyz");
+  EXPECT_EQ(unready.status, 503);
+  EXPECT_NE(unready.body.find("no sign of life"), std::string::npos) << unready.body;
+  EXPECT_EQ(server.connect().get("/v1/items/1").status, 200);
+  ring.commit(71);
+  server.admin_until("/readyz", "true");
+}
+
 TEST(Server, SpinsWithoutASystemCallToWakeIt) {
   TestRing ring;
   ring.begin(10, 7);

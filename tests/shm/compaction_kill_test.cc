@@ -30,11 +30,6 @@ namespace {
 constexpr std::uint64_t kKeys = 2000;
 constexpr std::uint64_t kSegmentBytes = 8192;
 
-std::uint64_t kills_wanted() {
-  const char* set = std::getenv("RINGSIDE_KILLS");
-  return set == nullptr ? 40 : std::strtoull(set, nullptr, 10);
-}
-
 // Shared between the test, the writers that it kills and the process that follows.
 struct Shared {
   std::atomic<std::uint64_t> acknowledged{0};  // commit() has returned
@@ -168,7 +163,7 @@ TEST(CompactionCrash, AWriterKilledAtRandomLosesNothingAcknowledgedAndShowsNothi
   if (following == 0) follow_until_over(options.ring, shared);
   Child follower(following);
 
-  const std::uint64_t kills = kills_wanted();
+  const std::uint64_t kills = kills_wanted(40);
   const std::uint64_t began = shared.acknowledged;
   for (std::uint64_t round = 0; round < kills && !::testing::Test::HasFailure(); ++round) {
     const std::uint64_t target = shared.acknowledged + random() % 300;

@@ -309,6 +309,37 @@ TEST_F(AnotherBoot, AfterAnOrderlyStopTheRingIsGoneOnWith) {
       << writer_->why_fresh();
 }
 
+TEST_F(AnotherBoot, TimesOfItsClockAreNotBelieved) {
+  ASSERT_TRUE(writer_.open());
+  ASSERT_TRUE(writer_.start());
+  writer_->ring().set_source(Version(1), 0, 5000);
+  writer_->ring().beat(6000);
+  ASSERT_TRUE(writer_->ring().stop_in_order());
+  writer_.close();
+  const auto attached = [&] {
+    return RingReader::attach(options().directory, options().name, options().boot_id_path);
+  };
+  auto before = attached();
+  ASSERT_TRUE(before) << why(before);
+  EXPECT_EQ((*before)->source().alive_ns, 5000u);
+  boot("two");
+  auto after = attached();
+  ASSERT_TRUE(after) << why(after);
+  const auto expect_none = [&] {
+    EXPECT_EQ((*after)->source().alive_ns, 0u);
+    EXPECT_EQ((*after)->source().writer_heartbeat_ns, 0u);
+    EXPECT_EQ((*after)->source().version, Version(1)) << "all else is as it was";
+  };
+  expect_none();
+  ASSERT_TRUE(writer_.open());
+  ASSERT_FALSE(writer_->is_fresh()) << writer_->why_fresh();
+  expect_none();
+  writer_->ring().set_source(Version(1), 0, 70);
+  writer_->ring().beat(80);
+  EXPECT_EQ((*after)->source().alive_ns, 70u);
+  EXPECT_EQ((*after)->source().writer_heartbeat_ns, 80u);
+}
+
 TEST_F(AnotherBoot, ABitOfTheBootOrOfTheOrderlyStopIsNoPermission) {
   ASSERT_TRUE(writer_.open());
   ASSERT_TRUE(writer_->is_fresh());

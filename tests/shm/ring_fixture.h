@@ -116,6 +116,12 @@ inline std::uint32_t test_seed(std::uint32_t own) {
   return seed;
 }
 
+// How many kills at random moments: RINGSIDE_KILLS, or the test's own number.
+inline std::uint64_t kills_wanted(std::uint64_t own) {
+  const char* set = std::getenv("RINGSIDE_KILLS");
+  return set == nullptr ? own : std::strtoull(set, nullptr, 10);
+}
+
 // A Result's error for a failed expectation.
 template <class T>
 std::string why(const Result<T>& result) {

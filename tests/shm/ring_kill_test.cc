@@ -1,10 +1,14 @@
 // The writer dies by SIGKILL: at random moments of publishing, and before system calls of beginning, replacing,
-// growing and recovering an epoch. Nothing committed is lost, nothing uncommitted is seen, and no file is left over.
+// growing, giving back and recovering an epoch. Nothing committed is lost, nothing uncommitted is seen, and no file is
+// left over.
+//
+// RINGSIDE_KILLS: how many at random moments (60).
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -124,8 +128,8 @@ TEST(RingCrash, AKilledWriterLosesNothingCommittedAndShowsNothingElse) {
   Mirror mirror;
   Mirror::Rows model;
   std::uint64_t version = 1;
-  constexpr int kRounds = 60;
-  for (int round = 0; round < kRounds; ++round) {
+  const std::uint64_t rounds = kills_wanted(60);
+  for (std::uint64_t round = 0; round < rounds; ++round) {
     const std::uint64_t target = shared.stores.load() + 200 + random() % 20000;
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
@@ -163,12 +167,14 @@ TEST(RingCrash, AKilledWriterLosesNothingCommittedAndShowsNothingElse) {
     shared.committed.store(version);
     shared.committing.store(version);
   }
-  EXPECT_GT(version, static_cast<std::uint64_t>(kRounds)) << "the writers got somewhere";
+  EXPECT_GT(version, rounds) << "the writers got somewhere";
   EXPECT_EQ(*mirror_of(options.ring).table("items"), model) << "a joiner finds the same";
   ::munmap(page, sizeof(SharedWords));
 }
 
 // --- before system calls
+
+constexpr std::uint64_t kNoCall = ~std::uint64_t{0};  // at a stop behind one
 
 // Runs `act` in a child process, which is killed at its stop number `stop`: before or after a system call. `calls`
 // receives the number of the call at each stop before one.
@@ -206,14 +212,15 @@ Fate run_up_to(std::size_t stop, const std::function<void()>& act, std::vector<s
     }
     __ptrace_syscall_info call{};
     const long size = ::ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof call, &call);
-    calls.push_back(size > 0 && call.op == PTRACE_SYSCALL_INFO_ENTRY ? call.entry.nr : ~std::uint64_t{0});
+    calls.push_back(size > 0 && call.op == PTRACE_SYSCALL_INFO_ENTRY ? call.entry.nr : kNoCall);
     EXPECT_EQ(::ptrace(PTRACE_SYSCALL, child, nullptr, nullptr), 0);
   }
 }
 
-// Where to kill: at every call of a kind that is rare, and at some of the others (each reader's files are made and
-// removed like all others'). Everywhere when RINGSIDE_CRASH_EVERY is set.
-std::vector<std::size_t> stops_of(const std::vector<std::uint64_t>& calls, std::uint32_t seed) {
+// Where to kill: before and behind every call to `always`, before every call of a kind that is rare, and at some of the
+// others (each reader's files are made and removed like all others'). Everywhere when RINGSIDE_CRASH_EVERY is set.
+std::vector<std::size_t> stops_of(const std::vector<std::uint64_t>& calls, std::uint64_t always,
+                                  std::uint32_t seed) {
   constexpr std::size_t kRare = 6;
   constexpr std::size_t kSome = 61;
   std::map<std::uint64_t, std::size_t> count;
@@ -221,7 +228,8 @@ std::vector<std::size_t> stops_of(const std::vector<std::uint64_t>& calls, std::
   const bool every = std::getenv("RINGSIDE_CRASH_EVERY") != nullptr;
   std::vector<std::size_t> stops;
   for (std::size_t i = 0; i < calls.size(); ++i) {
-    if (every || count[calls[i]] <= kRare || i % kSome == seed % kSome) stops.push_back(i);
+    const bool is_asked_for = always != kNoCall && (calls[i] == always || (i > 0 && calls[i - 1] == always));
+    if (every || is_asked_for || count[calls[i]] <= kRare || i % kSome == seed % kSome) stops.push_back(i);
   }
   return stops;
 }
@@ -253,7 +261,8 @@ void expect_no_leftovers(const RingOptions& options, Epoch epoch) {
 // Prepares a ring, kills a process that acts on it at one stop after the other, and checks what it has left.
 void kill_at_stops(const std::function<void(const PublisherOptions&)>& prepare,
                    const std::function<void(const PublisherOptions&)>& act,
-                   const std::function<void(const PublisherOptions&, bool killed)>& check) {
+                   const std::function<void(const PublisherOptions&, bool killed)>& check,
+                   std::uint64_t always = kNoCall) {
   const std::uint32_t seed = test_seed(20261123);
   std::vector<std::uint64_t> calls;
   const auto run = [&](std::size_t stop) {
@@ -270,7 +279,7 @@ void kill_at_stops(const std::function<void(const PublisherOptions&)>& prepare,
   if (run(~std::size_t{0}) == Fate::kUntraceable)
     GTEST_SKIP() << "this process may trace no other: nothing is shown";
   std::size_t killed = 0;
-  const std::vector<std::size_t> stops = stops_of(calls, seed);
+  const std::vector<std::size_t> stops = stops_of(calls, always, seed);
   for (const std::size_t stop : stops) {
     if (run(stop) == Fate::kKilled) ++killed;
     ASSERT_FALSE(::testing::Test::HasFailure()) << "at stop " << stop << " of " << calls.size();
@@ -390,6 +399,56 @@ TEST(RingCrash, AWriterKilledAtAnySystemCallOfGrowingLosesAndShowsNothing) {
                   writer.close();
                   expect_no_leftovers(options.ring, epoch);
                 });
+}
+
+// The database shrinks, so that chunks are given back, and grows again, so that they are taken again: both by fallocate.
+TEST(RingCrash, AWriterKilledAtAnySystemCallOfGivingBackLosesAndShowsNothing) {
+  constexpr std::uint64_t kRows = 60;
+  const auto rows_at = [](std::uint64_t version) {
+    Mirror::Rows rows;
+    rows[item_key(1)] = json_text("one");
+    for (std::uint64_t i = 0; i < kRows && version != 3; ++i)
+      rows[item_key(100 + i)] = filler(900, version == 2 ? 'x' : 'y');
+    return rows;
+  };
+  const auto insert_all = [](TestWriter& writer, char c) {
+    for (std::uint64_t i = 0; i < kRows; ++i) ASSERT_TRUE(writer.insert(100 + i, filler(900, c)));
+  };
+  kill_at_stops(
+      [&](const PublisherOptions& options) {
+        write_one(options, 1, json_text("one"));
+        TestWriter writer(options);
+        ASSERT_TRUE(writer.open());
+        insert_all(writer, 'x');
+        ASSERT_TRUE(writer.commit(2));
+      },
+      [&](const PublisherOptions& options) {
+        TestWriter writer(options);
+        ASSERT_TRUE(writer.open());
+        for (std::uint64_t i = 0; i < kRows; ++i) ASSERT_TRUE(writer.erase(100 + i));
+        ASSERT_TRUE(writer.commit(3));
+        for (std::uint64_t now = 1; now < 10'000; ++now) {
+          const Result<bool> more = writer->tend(now);
+          ASSERT_TRUE(more) << why(more);
+          if (!*more) break;
+        }
+        EXPECT_GT(writer->ring().usage().chunks_given_back, 3u);
+        insert_all(writer, 'y');
+        ASSERT_TRUE(writer.commit(4));
+      },
+      [&](const PublisherOptions& options, bool killed) {
+        TestWriter writer(options);
+        ASSERT_TRUE(writer.open());
+        ASSERT_FALSE(writer->is_fresh()) << writer->why_fresh();
+        const std::uint64_t version = writer->last_commit().version.value();
+        EXPECT_TRUE(killed || version == 4);
+        EXPECT_EQ(*mirror_of(options.ring).table("items"), rows_at(version)) << "at version " << version;
+        ASSERT_TRUE(writer.insert(99, json_text("goes on")) && writer.commit(version + 1));
+        const Epoch epoch = writer->ring().epoch();
+        writer.close();
+        expect_no_leftovers(options.ring, epoch);
+      },
+      SYS_fallocate);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "tools/ring/segment_scan.h"
 
 namespace ringside::tools {
@@ -115,9 +116,11 @@ Report header_report(const RingView& ring, std::uint64_t now_ns) {
   report.add("source_version", number_cell(word(h.source_version)));
   report.add("source_alive_seconds_ago", age_cell(word(h.source_alive_ns), now_ns));
   report.add("source_time_us", number_cell(word(h.source_time_us)));
-  report.add("source_clock_offset_us",
-             signed_cell(static_cast<std::int64_t>(word(h.source_clock_offset_us))));
-  report.add("source_clock_error_us", number_cell(word(h.source_clock_error_us)));
+  // To this host's time of day, as everybody else says it.
+  const auto offset_us = static_cast<std::int64_t>(word(h.source_clock_offset_us)) - wall_ahead_ns() / 1000;
+  const std::uint64_t error_us = word(h.source_clock_error_us);
+  report.add("source_clock_offset_us", error_us == 0 ? no_cell() : signed_cell(offset_us));
+  report.add("source_clock_error_us", number_cell(error_us));
   report.add("commit_time_resolution_us", number_cell(word(h.commit_time_resolution_us)));
   report.add("server_id", number_cell(word(h.server_id)));
   report.add("boot_id", hex_cell(word(h.boot_id)));

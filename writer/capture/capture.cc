@@ -222,6 +222,7 @@ Result<void> Capture::look_at_source() {
     log_warning("a setting of the source is doubtful", {{"setting", problem.setting}, {"why", problem.why}});
   }
   has_warned_ = true;
+  wall_ahead_ns_ = wall_ahead_ns();  // before: what is set meanwhile is noticed
   RINGSIDE_ASSIGN(source_clock_, measure_source_clock(*connection));
   if (connection->server().flavour == Flavour::kMySql) {
     RINGSIDE_ASSIGN(const SqlRow row, connection->query_row("SELECT @@GLOBAL.server_uuid"));
@@ -390,6 +391,7 @@ Result<Capture::Next> Capture::handle_packet(const BinlogStream::Packet& packet)
   switch (packet.outcome) {
     case BinlogStream::Outcome::kEvent: {
       alive_ns_ = monotonic_ns();
+      look_at_clock();  // before the ring gets a commit of after the clock was set
       applier_->note_received(alive_ns_);
       const EventApplier::Outcome outcome = applier_->apply(packet.event);
       publisher_->ring().set_source(applier_->newest(), applier_->source_time_us(), alive_ns_);
@@ -397,6 +399,7 @@ Result<Capture::Next> Capture::handle_packet(const BinlogStream::Packet& packet)
     }
     case BinlogStream::Outcome::kHeartbeat:
       alive_ns_ = monotonic_ns();
+      look_at_clock();
       publisher_->ring().set_source(applier_->newest(), 0, alive_ns_);
       return look_while_idle();
     case BinlogStream::Outcome::kTimeout:

@@ -69,7 +69,7 @@ struct CaptureStatus {
   std::uint64_t source_alive_ns = 0;  // CLOCK_MONOTONIC of the source's last sign of life
   std::uint64_t current_as_of_ns =
       0;                          // CLOCK_MONOTONIC until when the ring is known to have held all; 0: never
-  shm::SourceClock source_clock;  // as measured at the last connection
+  shm::SourceClock source_clock;  // as last measured
   ApplierCounters counters;
   std::map<std::string, std::uint64_t> reconnects;  // by reason
   std::uint64_t attempts_failed = 0;                // connections or loads that ended in an error
@@ -142,6 +142,9 @@ class Capture {
   // capture_idle.cc
   Result<Next> look_while_idle();
   Result<MysqlDifference> ask_idle_source();
+  void look_at_clock();
+  Result<shm::SourceClock> ask_source_clock();
+  Result<void> open_look_connection();
   void note_getting_on();
   Result<Next> stream_ended(bool in_order);
   void start_over(std::string reason, bool history_was_lost);
@@ -229,6 +232,8 @@ class Capture {
   std::uint64_t next_tick_ns_ = 0;
   std::uint64_t alive_ns_ = 0;
   shm::SourceClock source_clock_;
+  std::int64_t wall_ahead_ns_ = 0;  // when it was measured
+  std::uint64_t next_clock_look_ns_ = 0;
   std::uint64_t schema_generation_ = 0;  // of the catalogue, as published
 
   // stop(): a flag for run(), and what it may be blocked in.

@@ -1,12 +1,15 @@
-// The part of Capture that asks a source which seems to be idle whether it still is the one that the ring follows.
+// The part of Capture that asks the source beside the stream: one that seems to be idle, whether it still is the one that
+// the ring follows; and how its clock stands to ours, when ours was set.
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "writer/capture/capture.h"
 #include "writer/capture/resume_point.h"
+#include "writer/source/source_clock.h"
 
 namespace ringside::writer {
 namespace {
@@ -15,6 +18,9 @@ constexpr std::uint64_t kLookNs = 1'000'000'000;
 constexpr std::uint64_t kLookAgainNs = 10'000'000'000;  // after one that failed
 // A commit is counted a moment after, or before, the stream has shown it.
 constexpr std::uint64_t kDifferenceNs = 5'000'000'000;
+// Less than anybody would notice.
+constexpr std::int64_t kClockStepNs = 10'000'000;
+constexpr int kClockLooks = 3;
 
 }  // namespace
 
@@ -51,15 +57,48 @@ Result<Capture::Next> Capture::look_while_idle() {
 }
 
 Result<MysqlDifference> Capture::ask_idle_source() {
-  if (!look_connection_) {
-    ConnectionOptions options;
-    options.read_timeout = config_.writer.watchdog;  // nothing is followed while the answer is awaited
-    options.connect_timeout = config_.writer.watchdog;
-    options.interrupter = &interrupter_;
-    RINGSIDE_ASSIGN(look_connection_, Connection::open(config_.mysql, options));
-  }
+  RINGSIDE_TRY(open_look_connection());
   RINGSIDE_ASSIGN(const SqlRow row, look_connection_->query_row("SELECT @@GLOBAL.gtid_executed"));
   return compare_with_mysql(publisher_->executed(), row[0].value_or(""), {});
+}
+
+Result<void> Capture::open_look_connection() {
+  if (look_connection_) return {};
+  ConnectionOptions options;
+  options.read_timeout = config_.writer.watchdog;  // nothing is followed while the answer is awaited
+  options.connect_timeout = config_.writer.watchdog;
+  options.interrupter = &interrupter_;
+  RINGSIDE_ASSIGN(look_connection_, Connection::open(config_.mysql, options));
+  return {};
+}
+
+// The time of day of this host was set, and with it the source's if that is here as well (or the host slept): commit
+// times stand otherwise to the monotonic clock than they did.
+void Capture::look_at_clock() {
+  std::int64_t step_ns = 0;
+  // A busy machine may leave this thread alone between the two clocks; what was set is so at every look.
+  for (int look = 0; look < kClockLooks; ++look) {
+    step_ns = wall_ahead_ns() - wall_ahead_ns_;
+    if (std::abs(step_ns) < kClockStepNs) return;
+  }
+  if (alive_ns_ < next_clock_look_ns_) return;
+  const Result<shm::SourceClock> clock = ask_source_clock();
+  look_connection_.reset();
+  if (!clock) {
+    log_warning("this host's clock was set, and the source cannot be asked for its own",
+                {{"reason", clock.error().message}});
+    next_clock_look_ns_ = alive_ns_ + kLookAgainNs;
+    return;
+  }
+  log_info("this host's clock was set: the source's was measured again", {{"by_ms", step_ns / 1'000'000}});
+  wall_ahead_ns_ += step_ns;
+  source_clock_ = *clock;
+  publisher_->ring().set_source_clock(source_clock_);
+}
+
+Result<shm::SourceClock> Capture::ask_source_clock() {
+  RINGSIDE_TRY(open_look_connection());
+  return measure_source_clock(*look_connection_);
 }
 
 }  // namespace ringside::writer

@@ -34,6 +34,11 @@ double age_seconds(std::uint64_t then_ns) {
   return then_ns == 0 || then_ns > now ? 0.0 : static_cast<double>(now - then_ns) / 1e9;
 }
 
+double clock_offset_seconds(const shm::SourceClock& clock) {
+  if (clock.error_us == 0) return 0;
+  return static_cast<double>(clock.offset_us - wall_ahead_ns() / 1000) / 1e6;
+}
+
 }  // namespace
 
 std::string_view to_string(CaptureState state) {
@@ -170,8 +175,8 @@ void source_metrics(http::MetricsText& metrics, const CaptureStatus& status) {
   gauge(metrics, "ringside_writer_source_silent_seconds", "Time since the source's last event or heartbeat.",
         age_seconds(status.source_alive_ns));
   gauge(metrics, "ringside_writer_source_clock_offset_seconds",
-        "The source's clock less this host's, as measured when the writer last connected.",
-        static_cast<double>(status.source_clock.offset_us) / 1e6);
+        "The source's clock less this host's, by the last measurement and this host's clock now.",
+        clock_offset_seconds(status.source_clock));
   gauge(metrics, "ringside_writer_source_clock_error_seconds",
         "The offset is right to within this (0: it was not measured).",
         seconds(status.source_clock.error_us));

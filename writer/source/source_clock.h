@@ -1,8 +1,9 @@
-// How the source's clock stands to this host's: asked a few times, and the quickest answer believed, since it leaves the
+// How the source's clock stands to this host's CLOCK_MONOTONIC: asked a few times, and the quickest answer believed, since it leaves the
 // least time in which the server may have looked at its clock.
 //
-// What is measured holds for the moment of connecting. Clocks of two hosts that nobody keeps together drift apart
-// afterwards, and every duration between them is wrong by as much: run an NTP client on both.
+// What is measured holds for its moment. Clocks of two hosts that nobody keeps together drift apart afterwards, and a
+// source whose clock is set goes wrong at once: every duration between the two is wrong by as much until it is measured
+// again, when the writer connects or finds that this host's clock was set. Run an NTP client on both.
 //
 // Threads: the connection's.   Ownership: borrows the connection.
 // Errors: those of the query. An answer that is no time: an unmeasured clock (error_us 0).
@@ -19,7 +20,7 @@ namespace ringside::writer {
 
 inline constexpr unsigned kClockQuestions = 5;
 
-// One question: when it was sent and answered, by CLOCK_REALTIME, and what the source said, all in µs since 1970.
+// One question: when it was sent and answered, by CLOCK_MONOTONIC, and what the source said (since 1970), all in µs.
 struct ClockAnswer {
   std::uint64_t sent_us = 0;
   std::uint64_t received_us = 0;
