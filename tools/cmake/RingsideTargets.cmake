@@ -40,10 +40,11 @@ function(ringside_library name)
   set_target_properties(${target} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
 endfunction()
 
-# ringside_test(ring_test LABEL unit SOURCES ring_test.cc DEPENDS ringside::shm [TIMEOUT 120])
-# makes an executable over GoogleTest and registers it as one test with ctest.
+# ringside_test(ring_test LABEL unit SOURCES ring_test.cc DEPENDS ringside::shm [TIMEOUT 120] [COST 30])
+# makes an executable over GoogleTest and registers it as one test with ctest. COST: its seconds, if they are many: ctest starts
+# the longest first, so that no core waits for a long one at the end.
 function(ringside_test name)
-  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;DEPENDS" ${ARGN})
+  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT;COST" "SOURCES;DEPENDS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
@@ -51,6 +52,9 @@ function(ringside_test name)
   target_link_libraries(${name} PRIVATE ringside_options ${ARG_DEPENDS} GTest::gtest GTest::gmock GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+  if(ARG_COST)
+    set_tests_properties(${name} PROPERTIES COST ${ARG_COST})
+  endif()
 endfunction()
 
 # ringside_fuzzer(fuzz_request SOURCES request_fuzz.cc DEPENDS ringside::http CORPUS dir)
