@@ -1,5 +1,5 @@
-/* Sleeping and waking: the handshake of sleep word and committed position, evicting and superseding a sleeper, and a
- * writer that dies between any two of its steps and is followed by another.
+/* Sleeping and waking: the handshake of sleep word and committed position, whom publishing looks at, evicting and
+ * superseding a sleeper, and a writer that dies between any two of its steps and is followed by another.
  *
  * The numbers (P3, S1, …) are those of docs/ring-format.md. Loads and stores are steps of their own, in one order that
  * all see, as seq_cst promises. What acquire and release alone would allow is a load that overtakes the store before it:
@@ -9,7 +9,8 @@
  * in an epoch that is superseded.
  *
  * Configuration: READERS, PUBLISHES, EVICTIONS, SUPERSEDES, KILLS; OTHERS: how often a reader wakes for another reason
- * (a request, a timer).
+ * (a request, a timer); LEAVES: how often a reader leaves and joins again; LOOKS: 1 when the writer looks at all readers at
+ * some time after each publishing (by the clock), which a single reader must not need.
  */
 #ifndef READERS
 #define READERS 2
@@ -29,22 +30,42 @@
 #ifndef OTHERS
 #define OTHERS 1
 #endif
+#ifndef LOOKS
+#define LOOKS 0
+#endif
+#ifndef LEAVES
+#define LEAVES 0
+#endif
 
 byte committed = 1;
-bool evicted[READERS], superseded;
+byte incarnation[READERS]; /* 0: nobody reads here */
+byte evicted[READERS];     /* the incarnation that was */
+bool superseded;
 byte sleep_word[READERS];
 bool bytes[READERS]; /* in the FIFO: one or many is the same */
+bool locked[READERS];
 
 /* No part of the ring. */
 byte position[READERS];
+byte mine[READERS]; /* the incarnation that the reader took */
 bool gone[READERS]; /* has seen that it must join again */
+bool due;           /* a look at all readers */
 bool die;
 
+/* The readers below `watched`, and the one behind them. */
 inline wake_sleepers() /* P4 */
 {
+  do
+  :: watched < READERS ->
+    if
+    :: incarnation[watched] != 0 -> watched++
+    :: else -> break
+    fi
+  :: else -> break
+  od;
   r = 0;
   do
-  :: r < READERS ->
+  :: r < watched ->
     d_step { seen = sleep_word[r] };
     if
 #ifdef BUG_WOKEN_ONCE
@@ -52,25 +73,64 @@ inline wake_sleepers() /* P4 */
 #else
     :: seen % 2 == 1 && seen != woken_for[r] ->
 #endif
-      d_step { woken_for[r] = seen; bytes[r] = true; seen = 0; r++ }
-    :: else -> d_step { seen = 0; r++ }
-    fi
+      if
+      :: incarnation[r] != 0 -> d_step { woken_for[r] = seen; bytes[r] = true }
+      :: else
+      fi
+    :: else
+    fi;
+    d_step { seen = 0; r++ }
   :: else -> r = 0; break
   od
+}
+
+/* check_readers(): all of them, in use or not. */
+inline look_at_all()
+{
+  r = 0;
+  in_use = 0;
+  do
+  :: r < READERS ->
+    if
+#ifdef BUG_LOOK_ENDS_AT_A_FREE_ONE
+    :: incarnation[r] != 0 -> in_use = r + 1
+    :: else -> break
+#else
+    :: incarnation[r] != 0 -> in_use = r + 1
+    :: else
+#endif
+    fi;
+    r++
+  :: else -> break
+  od;
+  watched = in_use;
+  in_use = 0;
+  r = 0;
+#ifndef BUG_LOOK_WAKES_NOBODY
+  wake_sleepers()
+#endif
 }
 
 inline wake_all()
 {
   r = 0;
   do
-  :: r < READERS -> woken_for[r] = sleep_word[r]; d_step { bytes[r] = true; r++ }
+  :: r < READERS ->
+    if
+    :: incarnation[r] != 0 ->
+      watched = (watched < r + 1 -> r + 1 : watched);
+      woken_for[r] = sleep_word[r];
+      bytes[r] = true
+    :: else
+    fi;
+    r++
   :: else -> r = 0; break
   od
 }
 
 active proctype writer()
 {
-  byte woken_for[READERS], seen, r, evictions;
+  byte woken_for[READERS], seen, r, watched, in_use, evictions;
   do
   :: {
 #ifdef BUG_RESTART_DOES_NOT_WAKE
@@ -86,7 +146,15 @@ end_idle:
       committed = committed + 1
 #else
       committed = committed + 1; /* P3 */
+#if LOOKS > 0
+      due = true;
+#endif
       wake_sleepers()
+#endif
+#if LOOKS > 0
+    :: due ->
+      due = false;
+      look_at_all()
 #endif
     :: evictions < EVICTIONS ->
       if
@@ -95,30 +163,38 @@ end_idle:
       :: r = 1
 #endif
       fi;
-      evictions++;
+      seen = incarnation[r];
+      if
+      :: seen != 0 ->
+        evictions++;
 #ifdef BUG_E2_BEFORE_E1
-      bytes[r] = true;
-      evicted[r] = true;
+        bytes[r] = true;
+        evicted[r] = seen
 #else
-      evicted[r] = true; /* E1 */
+        evicted[r] = seen; /* E1 */
 #ifndef BUG_NO_E2
-      bytes[r] = true; /* E2 */
+        bytes[r] = true /* E2 */
+#else
+        skip
 #endif
 #endif
+      :: else
+      fi;
+      seen = 0;
       r = 0
 #if SUPERSEDES > 0
     :: !superseded ->
       superseded = true; /* N5 */
       wake_all()
 #endif
-    :: true -> /* does no more */
+    :: !due -> /* does no more */
 end_resting:
       false
     od
   } unless {
     die -> /* its private memory goes with it */
     atomic {
-      die = false; seen = 0; r = 0; woken_for[0] = 0;
+      die = false; seen = 0; r = 0; watched = 0; in_use = 0; woken_for[0] = 0;
 #if READERS > 1
       woken_for[1] = 0
 #endif
@@ -136,16 +212,36 @@ active proctype killer()
   od
 }
 
+/* Reader 1 takes the second slot: the first must be locked, by whoever it is. */
 active [READERS] proctype reader()
 {
-  byte me = _pid - 2, limit, others;
+  byte me = _pid - 2, limit, others, leaves;
+join:
+  atomic { (me == 0 || locked[0]) -> locked[me] = true }; /* J1 */
+#ifdef BUG_SLEEP_WORD_STARTS_AGAIN
+  sleep_word[me] = 0;
+#else
+  sleep_word[me] = (sleep_word[me] + 1) / 2 * 2;
+#endif
+  d_step { mine[me]++; incarnation[me] = mine[me] }; /* J2 */
+  position[me] = committed; /* J3 */
   do
   :: position[me] != committed -> position[me] = committed
   :: else ->
     if
-    :: evicted[me] || superseded -> gone[me] = true; break
+    :: evicted[me] == mine[me] || superseded -> gone[me] = true; break
     :: else
     fi;
+#if LEAVES > 0
+    if
+    :: leaves < LEAVES ->
+      leaves++;
+      incarnation[me] = 0;
+      locked[me] = false;
+      goto join
+    :: true
+    fi;
+#endif
 #ifdef BUG_S2_BEFORE_S1
     limit = committed;
     sleep_word[me] = sleep_word[me] + 1;
@@ -160,7 +256,7 @@ active [READERS] proctype reader()
       :: superseded -> skip
       :: else ->
         if
-        :: evicted[me] -> skip
+        :: evicted[me] == mine[me] -> skip
         :: else ->
 #ifdef BUG_EMPTIED_LATE
           bytes[me] = false;
@@ -178,7 +274,7 @@ end_asleep:
   od
 }
 
-#define IS_RIGHT(r) (gone[r] || (position[r] == committed && !evicted[r] && !superseded))
+#define IS_RIGHT(r) (gone[r] || (position[r] == committed && evicted[r] != mine[r] && !superseded))
 
 /* Runs when nobody else can. */
 active proctype monitor()
