@@ -43,8 +43,10 @@ struct ReaderWatch {
   // stores for so long, unless it was stopped there: it joins again, which harms nothing.
   template <class Memory>
   bool is_spoilt() {
-    return differs_still<Memory>(reader().incarnation, odd_incarnation) |
-           differs_still<Memory>(reader().reclaim_position, odd_reclaim);
+    const bool in_incarnation = differs_still<Memory>(reader().incarnation, odd_incarnation);
+    const bool in_reclaim =
+        differs_still<Memory>(reader().reclaim_position, odd_reclaim);  // both are remembered
+    return in_incarnation || in_reclaim;
   }
 
  private:
