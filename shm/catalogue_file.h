@@ -37,9 +37,7 @@ class CatalogueFile {
   // Makes an empty one. Memory for the halves is allocated when they are filled.
   static Result<void> create(const std::string& path) {
     RINGSIDE_ASSIGN(const UniqueFd fd, create_file(path, 0640));
-    const std::uint64_t size = kCatalogueHeaderBytes + 2 * kHalfBytes;
-    if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0)
-      return Error{ErrorKind::kIo, "cannot size " + path};
+    RINGSIDE_TRY(set_file_size(fd.get(), path, kCatalogueHeaderBytes + 2 * kHalfBytes));
     RINGSIDE_TRY(allocate(fd.get(), path, 0, kCatalogueHeaderBytes));
     RINGSIDE_ASSIGN(const MappedFile file, MappedFile::map(path, Access::kReadWrite, kCatalogueHeaderBytes));
     auto* words = static_cast<std::uint64_t*>(file.data());

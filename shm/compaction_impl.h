@@ -164,6 +164,11 @@ Result<typename BasicPublisher<Memory>::Impl::Stepped> BasicPublisher<Memory>::I
       if (fate == Fate::kCarried) {
         if (!room) {
           const Result<std::uint64_t> made = room_for_step(record.bytes.size());
+          if (!made && made.error().kind == ErrorKind::kUnavailable) {  // that was work enough for a step
+            ring->put_back(record);
+            stepped = Stepped::kProgress;
+            break;
+          }
           if (!made && made.error().kind != ErrorKind::kLimit) return made.error();
           room = made ? *made : 0;
         }

@@ -47,9 +47,7 @@ Result<void> make_epoch(const RingOptions& options, const std::string& where) {
     RINGSIDE_ASSIGN(const UniqueFd fd, create_file(path, 0640));
     // In this order: a header of its full size is one whose first bytes may be touched, whatever became of its maker.
     RINGSIDE_TRY(allocate(fd.get(), path, 0, slot_table_bytes(0)));
-    if (::ftruncate(fd.get(), static_cast<off_t>(slot_table_bytes(slots))) != 0) {
-      return Error{ErrorKind::kIo, "cannot size " + path};
-    }
+    RINGSIDE_TRY(set_file_size(fd.get(), path, slot_table_bytes(slots)));
   }
   RINGSIDE_ASSIGN(const MappedFile file, MappedFile::map(path, Access::kReadWrite, kHeaderBytes));
   auto& header = *static_cast<RingHeader*>(file.data());

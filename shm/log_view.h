@@ -78,10 +78,9 @@ class LogView {
   SlotState read_slot(std::uint64_t slot, std::uint64_t committed, SlotInfo& info) const;
   // Maps the chunk that begins with this slot; how many slots it has.
   Result<std::uint64_t> map_chunk(std::uint64_t first_slot);
-  // For the writer, of a chunk just mapped: what it appends is not to stop at every page for a fault.
-  void populate(std::uint64_t first, std::uint64_t n) {
-    space_.populate(first << segment_shift_, n << segment_shift_);
-  }
+  // For the writer, of a part of a chunk that is mapped, from this byte of the log's space on: what it appends is not to
+  // stop at every page for a fault.
+  void populate(std::uint64_t from, std::uint64_t bytes) { space_.populate(from, bytes); }
   // Makes the slot readable through this view and remembers its generation.
   Result<void> know(const SlotInfo& slot);
 

@@ -105,6 +105,11 @@ Result<std::uint64_t> file_size(int fd, const std::string& path) {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
+Result<void> set_file_size(int fd, const std::string& path, std::uint64_t size) {
+  if (::ftruncate(fd, static_cast<off_t>(size)) != 0) return io_error("set the size of", path);
+  return {};
+}
+
 Result<void> allocate(int fd, const std::string& path, std::uint64_t offset, std::uint64_t size) {
   int code = 0;
   do {  // tmpfs gives up on any signal

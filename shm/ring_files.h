@@ -43,6 +43,8 @@ Result<UniqueFd> create_file(const std::string& path, unsigned mode);
 Result<void> create_directory(const std::string& path, unsigned mode);  // fine if it exists
 Result<void> create_fifo(const std::string& path, unsigned mode);
 Result<std::uint64_t> file_size(int fd, const std::string& path);
+// Without memory for it.
+Result<void> set_file_size(int fd, const std::string& path, std::uint64_t size);
 // Makes sure that the memory of [offset, offset + size) is there; kLimit when it is not to be had.
 Result<void> allocate(int fd, const std::string& path, std::uint64_t offset, std::uint64_t size);
 // Gives the memory of [0, size) back to the filesystem; the file keeps its size and its mappings. False: it has no way

@@ -9,8 +9,26 @@ namespace ringside::shm {
 
 // ---------------------------------------------------------------------- chunks
 
+// A chunk that was given back, the lowest; or else a new one behind all others.
 template <class Memory>
-Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t slots) {
+Result<void> BasicRingWriter<Memory>::Impl::begin_growth() {
+  const std::optional<std::size_t> chunk = space.given_back();
+  return chunk ? begin_refill(*chunk) : begin_chunk(options.chunk_bytes / segment_bytes());
+}
+
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::Impl::begin_refill(std::size_t chunk) {
+  RINGSIDE_ASSERT(!growth);
+  const SlotSpace::Chunk& it = space.chunks()[chunk];
+  RINGSIDE_ASSIGN(UniqueFd fd, open_file(chunk_path(view.directory(), it.first), Access::kReadWrite));
+  growth = Growth{.first = it.first, .slots = it.slots, .is_new = false, .file = std::move(fd)};
+  return {};
+}
+
+// The file has its size at once, and is mapped here, where that may still fail, and not in the middle of an append.
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::Impl::begin_chunk(std::uint64_t slots) {
+  RINGSIDE_ASSERT(!growth);
   const std::uint64_t first = space.size();
   if (slots > view.max_slots() - first) {
     return Error{ErrorKind::kLimit,
@@ -18,39 +36,63 @@ Result<void> BasicRingWriter<Memory>::Impl::add_chunk(std::uint64_t slots) {
                  "larger ring.max_size)"};
   }
   const std::string file = chunk_path(view.directory(), first);
-  RINGSIDE_ASSIGN(const UniqueFd fd, create_file(file, 0640));
-  Result<void> allocated = allocate(fd.get(), file, 0, slots * segment_bytes());
-  if (allocated) {
-    allocated = allocate(header_fd.get(), header_path(view.directory()), 0, slot_table_bytes(first + slots));
+  RINGSIDE_ASSIGN(UniqueFd fd, create_file(file, 0640));
+  growth = Growth{.first = first, .slots = slots, .is_new = true, .file = std::move(fd)};
+  Result<void> begun = set_file_size(growth->file.get(), file, slots * segment_bytes());
+  if (begun) {
+    if (const Result<std::uint64_t> mapped = view.map_chunk(first); !mapped) begun = mapped.error();
   }
-  // Mapped here, where it may still fail, and not in the middle of an append.
-  if (allocated) {
-    if (const Result<std::uint64_t> mapped = view.map_chunk(first); !mapped) allocated = mapped.error();
-  }
-  if (!allocated) {
-    ::unlink(file.c_str());
-    return allocated;
-  }
-  view.populate(first, slots);
-  // New entries are zero, in a table that nobody has spoilt.
-  for (std::uint64_t s = first; s < first + slots; ++s) {
-    slot_table.adopt();
-    if (slot_table.generation(s) % 2 == 1) slot_table.release(s);
-  }
-  space.add_chunk(slots);
-  words.set(&RingHeader::slot_count, space.size());
-  return {};
+  if (!begun) abandon_growth();
+  return begun;
 }
 
-// Memory for a chunk that was given back.
+// What there is of it goes back: the mapping stays, and would keep it even of a file without a name.
 template <class Memory>
-Result<void> BasicRingWriter<Memory>::Impl::allocate_chunk(std::size_t chunk) {
-  const SlotSpace::Chunk& it = space.chunks()[chunk];
-  const std::string file = chunk_path(view.directory(), it.first);
-  RINGSIDE_ASSIGN(const UniqueFd fd, open_file(file, Access::kReadWrite));
-  RINGSIDE_TRY(allocate(fd.get(), file, 0, it.slots * segment_bytes()));
-  view.populate(it.first, it.slots);
-  space.set_memory(chunk, true);
+void BasicRingWriter<Memory>::Impl::abandon_growth() {
+  static_cast<void>(give_back(growth->file.get(), growth->slots * segment_bytes()));
+  if (growth->is_new) ::unlink(chunk_path(view.directory(), growth->first).c_str());
+  growth.reset();
+}
+
+// The next slice of the chunk being made; true: it was the last one, and the chunk is there.
+template <class Memory>
+Result<bool> BasicRingWriter<Memory>::Impl::grow_slice() {
+  const std::uint64_t whole = growth->slots * segment_bytes();
+  const std::uint64_t slice = std::min(kGrowthSlice, whole - growth->bytes);
+  const bool is_last = growth->bytes + slice == whole;
+  const std::string file = chunk_path(view.directory(), growth->first);
+  Result<void> made = allocate(growth->file.get(), file, growth->bytes, slice);
+  if (made && is_last && growth->is_new) {
+    const std::uint64_t table = slot_table_bytes(growth->first + growth->slots);
+    made = allocate(header_fd.get(), header_path(view.directory()), 0, table);
+  }
+  if (!made) {
+    abandon_growth();
+    return made.error();
+  }
+  view.populate(growth->first * segment_bytes() + growth->bytes, slice);
+  growth->bytes += slice;
+  if (!is_last) return false;
+  if (growth->is_new) {
+    // New entries are zero, in a table that nobody has spoilt.
+    for (std::uint64_t s = growth->first; s < growth->first + growth->slots; ++s) {
+      slot_table.adopt();
+      if (slot_table.generation(s) % 2 == 1) slot_table.release(s);
+    }
+    space.add_chunk(growth->slots);
+    words.set(&RingHeader::slot_count, space.size());
+  } else {
+    space.set_memory(space.chunk_of(growth->first), true);
+  }
+  growth.reset();
+  return true;
+}
+
+template <class Memory>
+Result<void> BasicRingWriter<Memory>::Impl::finish_growth() {
+  while (growth) {
+    if (const Result<bool> grown = grow_slice(); !grown) return grown.error();
+  }
   return {};
 }
 
@@ -64,6 +106,7 @@ std::uint64_t BasicRingWriter<Memory>::Impl::enough_slots() const {
 // Mappings stay, its pages go: nobody who is allowed to read in the ring has an address in it (F2).
 template <class Memory>
 void BasicRingWriter<Memory>::Impl::give_back_idle_chunks() {
+  if (growth && growth->first >= enough_slots()) abandon_growth();
   while (const std::optional<std::size_t> idle = space.idle(enough_slots())) {
     const SlotSpace::Chunk& chunk = space.chunks()[*idle];
     const std::string file = chunk_path(view.directory(), chunk.first);
@@ -172,15 +215,19 @@ Result<void> BasicRingWriter<Memory>::Impl::take_jumbos(const std::vector<std::u
   for (std::size_t i = fitting; i < runs.size(); ++i) {
     std::optional<std::uint64_t> first = space.find(runs[i], false);
     if (!first) {
+      RINGSIDE_TRY(finish_growth());  // it may be in the way
       first = space.find(runs[i], true);
       for (std::uint64_t s = first.value_or(0); first && s < *first + runs[i]; ++s) {
         const std::size_t chunk = space.chunk_of(s);
-        if (!space.chunks()[chunk].has_memory) RINGSIDE_TRY(allocate_chunk(chunk));
+        if (space.chunks()[chunk].has_memory) continue;
+        RINGSIDE_TRY(begin_refill(chunk));
+        RINGSIDE_TRY(finish_growth());
       }
     }
     if (!first) {
       first = space.size();
-      RINGSIDE_TRY(add_chunk(runs[i]));
+      RINGSIDE_TRY(begin_chunk(runs[i]));
+      RINGSIDE_TRY(finish_growth());
     }
     space.take(*first, runs[i]);
     ready_jumbos.emplace_back(*first, runs[i]);
@@ -189,13 +236,13 @@ Result<void> BasicRingWriter<Memory>::Impl::take_jumbos(const std::vector<std::u
 }
 
 template <class Memory>
-Result<void> BasicRingWriter<Memory>::Impl::find_memory(const Slots& slots) {
+Result<void> BasicRingWriter<Memory>::Impl::find_memory(const Slots& slots, RoomFor use) {
   RINGSIDE_TRY(take_jumbos(slots.runs));
   while (space.ready() < slots.singles) {
-    if (const std::optional<std::size_t> chunk = space.given_back()) {
-      RINGSIDE_TRY(allocate_chunk(*chunk));
-    } else {
-      RINGSIDE_TRY(add_chunk(options.chunk_bytes / segment_bytes()));
+    if (!growth) RINGSIDE_TRY(begin_growth());
+    RINGSIDE_ASSIGN(const bool is_whole, grow_slice());
+    if (!is_whole && use == RoomFor::kCompaction) {
+      return Error{ErrorKind::kUnavailable, "the chunk that compaction's step needs is being made"};
     }
   }
   return {};
@@ -214,8 +261,8 @@ Result<void> BasicRingWriter<Memory>::make_room(const RoomNeeded& needed, RoomFo
     const typename Impl::Slots slots = self.slots_for(needed);
     made = self.check_limit(slots.all, slots.all * self.segment_bytes(), use);
     if (made) {
-      made = self.find_memory(slots);
-      self.lacks_memory = !made;
+      made = self.find_memory(slots, use);
+      self.lacks_memory = !made && made.error().kind != ErrorKind::kUnavailable;
     }
   }
   // That compaction finds room for its own records does not end a transaction's wait.

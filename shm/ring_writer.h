@@ -134,7 +134,7 @@ class BasicRingWriter {
   Result<void> publish_catalogue(const Catalogue& catalogue);
 
   // Makes sure that a transaction of this size can be appended. kLimit: it cannot, and why; nothing has
-  // changed.
+  // changed. kUnavailable, for compaction only: memory for it is being made, a slice at each call.
   Result<void> make_room(const RoomNeeded& needed, RoomFor use = RoomFor::kTransaction);
   // After make_room() has refused it: what would have to happen. `is_large`: that it may use the reserve.
   RoomOutlook outlook(const RoomNeeded& needed, bool& is_large) const;

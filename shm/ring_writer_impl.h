@@ -59,6 +59,16 @@ struct BasicRingWriter<Memory>::Impl {
   };
   std::deque<Pending> pending;
   std::uint64_t pending_slots = 0;
+  // A chunk whose memory is being made, a slice at a time: 8 MiB at once would hold capture up for 6 ms. Nothing in the
+  // ring knows of it before it is whole; a new one that its writer did not live to finish is removed by the next.
+  struct Growth {
+    std::uint64_t first = 0;  // slot
+    std::uint64_t slots = 0;
+    bool is_new = false;  // or one that was given back
+    UniqueFd file;
+    std::uint64_t bytes = 0;  // there so far
+  };
+  std::optional<Growth> growth;
   struct Scan {
     SlotInfo segment;
     std::uint64_t offset = 0;
@@ -107,8 +117,12 @@ struct BasicRingWriter<Memory>::Impl {
   Result<void> adopt_chunks();
   Result<void> adopt_slots();
   Result<void> find_holes();
-  Result<void> add_chunk(std::uint64_t slots);
-  Result<void> allocate_chunk(std::size_t chunk);
+  Result<void> begin_growth();
+  Result<void> begin_refill(std::size_t chunk);
+  Result<void> begin_chunk(std::uint64_t slots);
+  void abandon_growth();
+  Result<bool> grow_slice();
+  Result<void> finish_growth();
   std::uint64_t limit_for(bool is_large) const;
   Result<void> check_limit(std::uint64_t slots, std::uint64_t bytes, RoomFor use) const;
   struct Slots {
@@ -120,7 +134,7 @@ struct BasicRingWriter<Memory>::Impl {
   bool fits_behind_tail(const RoomNeeded& needed) const;
   Slots slots_for(const RoomNeeded& needed) const;
   Result<void> take_jumbos(const std::vector<std::uint32_t>& runs);
-  Result<void> find_memory(const Slots& slots);
+  Result<void> find_memory(const Slots& slots, RoomFor use);
   std::uint64_t lowest_reclaim_position() const;
   bool holds_room(const ReaderWatch& watch) const;
   std::uint64_t enough_slots() const;
@@ -147,6 +161,7 @@ struct BasicRingWriter<Memory>::Impl {
   static constexpr std::size_t kSegmentEndPayload = 16;
   // Kept from transactions: what a step of compaction needs to free the first segment.
   static constexpr std::uint64_t kCompactionSlots = 3;
+  static constexpr std::uint64_t kGrowthSlice = std::uint64_t{1} << 20;
 };
 
 // ---------------------------------------------------------------------- epochs: make and open
@@ -250,7 +265,8 @@ Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::create
   Impl& self = *writer->impl_;
 
   // The log begins with an empty batch, so that committed_position always is the end of a commit record.
-  RINGSIDE_TRY(self.add_chunk(options.chunk_bytes / options.segment_bytes));
+  RINGSIDE_TRY(self.begin_growth());
+  RINGSIDE_TRY(self.finish_growth());
   self.space.take(0, 1);
   self.open_segment(0, 1, 0, self.segment_bytes());
   RecordHeader commit;

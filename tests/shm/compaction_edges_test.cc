@@ -182,6 +182,85 @@ TEST(Compaction, MemoryThatWasGivenBackIsNotCountedOnAfterARestart) {
   }
 }
 
+// Rows in all of the first chunk, up to its last bytes, two sevenths of them dead in every segment, and a limit that is
+// nearly met: compaction has to begin, and to do so in a chunk that is not there yet.
+void fill_first_chunk(TestWriter& writer, std::uint64_t& version, std::uint64_t rows) {
+  const RingOptions& ring = writer.options().ring;
+  const std::uint64_t end = ring.segment_bytes + ring.chunk_bytes;  // positions begin at a segment's size
+  const auto left = [&] { return end - writer->ring().committed_position().value(); };
+  for (std::uint64_t i = 0; left() > 3 * kKiB; ++i) {
+    ASSERT_TRUE(i < rows ? writer.insert(i, filler(940)) : writer.update(i * 7 % rows, filler(940, 'b')));
+    ASSERT_TRUE(writer.commit(++version));
+  }
+  ASSERT_EQ(writer->ring().usage().chunks, 1u);
+  ASSERT_TRUE(writer->ring().set_limits(ring.chunk_bytes + 2 * ring.segment_bytes, 0));
+}
+
+TEST(Compaction, AStepDoesNotMakeAWholeChunk) {
+  const RingDirectory directory;
+  PublisherOptions options = directory.options();
+  options.ring.chunk_bytes = 4096 * kKiB;
+  TestWriter writer(options);
+  ASSERT_TRUE(writer.start());
+  std::uint64_t version = 1;
+  constexpr std::uint64_t kRows = 3000;
+  fill_first_chunk(writer, version, kRows);
+  std::uint64_t memory = memory_of_chunks(directory.path());
+  ASSERT_EQ(memory, options.ring.chunk_bytes);
+  int slices = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const Result<bool> more = writer->tend(static_cast<std::uint64_t>(i) + 1);
+    ASSERT_TRUE(more) << why(more);
+    if (!*more) break;
+    const std::uint64_t now = memory_of_chunks(directory.path());
+    EXPECT_LE(now, memory + 1024 * kKiB);
+    if (now > memory) {
+      ++slices;
+      EXPECT_EQ(writer->ring().usage().segments_freed, 0u) << "there was no memory to begin with";
+    }
+    memory = now;
+  }
+  EXPECT_EQ(slices, 4);
+  EXPECT_EQ(writer->ring().usage().chunks, 2u);
+  EXPECT_GT(writer->ring().usage().segments_freed, 0u);
+  // A transaction does not wait for slices: it makes what it needs.
+  for (std::uint64_t i = 0; i < 20'000; ++i) {
+    ASSERT_TRUE(writer.update(i % kRows, filler(940, 'c')));
+    ASSERT_TRUE(writer.commit(++version));
+  }
+  ASSERT_TRUE(writer.open());
+  EXPECT_FALSE(writer->is_fresh()) << writer->why_fresh();
+  EXPECT_EQ(mirror_of(writer.options().ring).table("items")->size(), kRows);
+}
+
+// What a writer that died in the middle of a chunk has left of it is no chunk, neither to its successor nor on the disk.
+TEST(Compaction, AChunkThatWasBeingMadeIsNotCountedOnAfterARestart) {
+  const RingDirectory directory;
+  PublisherOptions options = directory.options();
+  options.ring.chunk_bytes = 4096 * kKiB;
+  TestWriter writer(options);
+  ASSERT_TRUE(writer.start());
+  std::uint64_t version = 1;
+  constexpr std::uint64_t kRows = 3000;
+  fill_first_chunk(writer, version, kRows);
+  const Result<bool> more = writer->tend(1);
+  ASSERT_TRUE(more && *more);
+  ASSERT_EQ(memory_of_chunks(directory.path()), options.ring.chunk_bytes + 1024 * kKiB) << "a slice of it";
+  EXPECT_EQ(writer->ring().usage().chunks, 1u);
+  ASSERT_TRUE(writer.open());
+  EXPECT_FALSE(writer->is_fresh()) << writer->why_fresh();
+  EXPECT_EQ(memory_of_chunks(directory.path()), options.ring.chunk_bytes);
+  // A jumbo record in the meantime finds the chunk that is being made, and finishes it.
+  ASSERT_TRUE(writer->ring().set_limits(options.ring.chunk_bytes + 2 * options.ring.segment_bytes, 0));
+  ASSERT_TRUE(writer->tend(2));
+  ASSERT_EQ(memory_of_chunks(directory.path()), options.ring.chunk_bytes + 1024 * kKiB);
+  ASSERT_TRUE(writer->ring().set_limits(options.ring.max_bytes, 0));
+  ASSERT_TRUE(writer.insert(kRows, filler(100'000)));
+  ASSERT_TRUE(writer.commit(++version));
+  EXPECT_EQ(memory_of_chunks(directory.path()), writer->ring().usage().chunk_bytes);
+  EXPECT_EQ(mirror_of(writer.options().ring).table("items")->size(), kRows + 1);
+}
+
 // As if its filesystem were smaller than its limits: this ring's slot table is.
 TEST(Compaction, AStoppedReaderDoesNotKeepWhatTheFilesystemLacks) {
   const RingDirectory directory;
