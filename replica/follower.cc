@@ -86,6 +86,9 @@ void Follower::join_slice() {
     joining_.reset();
     return;
   }
+  // Also where the slice before this one came to the end: on an idle source nothing else would say that the log's beginning
+  // is not needed any more.
+  joining_->reader->set_reclaim_position(joining_->reader->position());
   ++counters_.joins;
   joining_->store.end_join();
   counters_.join_ns = monotonic_ns() - joining_->started_ns;
@@ -112,6 +115,7 @@ void Follower::follow_slice() {
   if (!visibility_.is_empty()) note_shown();
   last_version_ = std::max(last_version_, current_->store.visible_version());
   if (slice == Slice::kMore) {
+    current_->reader->count_progress();  // a transaction may take longer than a stuck reader is waited for
     has_work_ = true;
   } else if (slice == Slice::kCaughtUp) {
     note_freshness();

@@ -14,6 +14,9 @@ inline constexpr std::uint64_t kStepNs = 1'000'000;                    // of the
 inline constexpr unsigned kRecordsPerLook = 64;                        // at the clock
 // In a burst, a step for every so many times less bytes of transactions: it frees more than that, however live its victim.
 inline constexpr std::uint64_t kStepShare = 32;
+// However large the transaction, its steps end after so long: the caller has readers to look after. What they have not
+// gained, the next transaction's search for room gains.
+inline constexpr std::uint64_t kPaceNs = 50'000'000;
 // A transaction that finds no room compacts for so long by itself before the caller is told to come again.
 inline constexpr std::uint64_t kRoomNs = 2'000'000;
 // Segments with a larger live share are not worth it when room is needed; when it is only to be tidied up.
@@ -204,11 +207,14 @@ Result<typename BasicPublisher<Memory>::Impl::Stepped> BasicPublisher<Memory>::I
   return stepped;
 }
 
-// Goes on with the segment at hand, or with the best there is. kNothing: none has a live share of at most `most_live`.
+// Goes on with the segment at hand, or with the best there is; a look at a part of them that finds none is a step, too.
+// kNothing: none has a live share of at most `most_live`.
 template <class Memory>
 Result<typename BasicPublisher<Memory>::Impl::Stepped> BasicPublisher<Memory>::Impl::compact(
     double most_live) {
-  if (!ring->has_victim() && !ring->pick_victim(commit_addresses, most_live)) return Stepped::kNothing;
+  if (!ring->has_victim() && !ring->pick_victim(commit_addresses, most_live)) {
+    return ring->is_looking() ? Stepped::kProgress : Stepped::kNothing;
+  }
   return compact_step();
 }
 
@@ -273,8 +279,10 @@ Result<void> BasicPublisher<Memory>::Impl::keep_pace(std::uint64_t appended) {
   unpaced_bytes += appended;
   std::uint64_t steps = unpaced_bytes * kStepShare / step_bytes();
   unpaced_bytes %= step_bytes() / kStepShare;
-  if (steps > 0) ring->reclaim();
-  while (steps-- > 0 && is_short_of_room()) {
+  if (steps == 0) return {};
+  ring->reclaim();
+  const std::uint64_t start_ns = thread_cpu_ns();
+  while (steps-- > 0 && is_short_of_room() && thread_cpu_ns() - start_ns < kPaceNs) {
     RINGSIDE_ASSIGN(const Stepped stepped, compact(kMostLiveForRoom));
     if (stepped != Stepped::kProgress) return {};
   }
@@ -311,7 +319,7 @@ Result<bool> BasicPublisher<Memory>::tend(std::uint64_t now_ns) {
         ((is_short || has_shrunk) &&
          self.ring->pick_victim(self.commit_addresses, is_short ? kMostLiveForRoom : kMostLiveForTidying)) ||
         (!is_short && self.ring->pick_topmost(self.commit_addresses));
-    if (!is_picked) return false;
+    if (!is_picked) return (is_short || has_shrunk) && self.ring->is_looking();
   }
   const Result<typename Impl::Stepped> stepped = self.compact_step();
   if (!stepped) return self.fail(stepped.error());

@@ -85,6 +85,7 @@ struct BasicPublisher<Memory>::Impl {
 
   Result<void> recover();
   Result<void> recover_record(const Record& record);
+  Result<void> check_generation(const Record& record, std::uint64_t generation) const;
   void forget_unfinished_loads();
   void end_incarnation(TableId id);
   void apply_event(const RecordHeader& header, const TableEvent& event);
@@ -235,6 +236,7 @@ Result<void> BasicPublisher<Memory>::Impl::recover_record(const Record& record) 
     case RecordType::kTableEvent: {
       TableEvent event;
       if (!parse_table_event(header, record.bytes, event)) return contradiction(record);
+      RINGSIDE_TRY(check_generation(record, event.catalogue_generation));
       apply_event(header, event);
       if (!count_event(event, record.address, header.length, header.version)) return contradiction(record);
       return {};
@@ -245,11 +247,26 @@ Result<void> BasicPublisher<Memory>::Impl::recover_record(const Record& record) 
       if ((header.flags & kLoadBatch) == 0) remember(header.version, commit, record.address);
       return {};
     }
-    case RecordType::kCheckpoint:
+    case RecordType::kCheckpoint: {
+      Checkpoint checkpoint;
+      if (!parse_checkpoint(header, record.bytes, checkpoint)) return contradiction(record);
+      return check_generation(record, checkpoint.catalogue_generation);
+    }
     case RecordType::kSegmentEnd:
       return {};
   }
   return contradiction(record);
+}
+
+// The log may be behind the catalogue, never before it: an older one would have rows and tables pass for dropped.
+template <class Memory>
+Result<void> BasicPublisher<Memory>::Impl::check_generation(const Record& record,
+                                                            std::uint64_t generation) const {
+  if (generation <= catalogue.generation) return {};
+  return Error{ErrorKind::kCorrupt,
+               fmt::format("the record at position {} is of the catalogue's generation {}, and the catalogue "
+                           "file has {}",
+                           record.position.value(), generation, catalogue.generation)};
 }
 
 template <class Memory>

@@ -51,7 +51,8 @@ template <class Memory>
 std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
   Impl& self = *impl_;
   if (!self.waits_for_readers || self.waits_since_ns == 0) self.waits_since_ns = now_ns;
-  std::size_t evicted = 0;
+  std::array<bool, kMaxReaders> is_evicted{};
+  bool has_evicted = false;
   std::size_t in_use = 0;  // up to the last slot in use
   for (std::size_t i = 0; i < kMaxReaders; ++i) {
     ReaderWatch& watch = self.watches[i];
@@ -78,10 +79,17 @@ std::size_t BasicRingWriter<Memory>::check_readers(std::uint64_t now_ns) {
     const bool is_spoilt = watch.template is_spoilt<Memory>();
     if (!is_stuck && !is_dead && !is_spoilt) continue;
     self.words.set_evicted(i, incarnation);  // E1, pairs with R4
-    if (is_dead) continue;
+    is_evicted[i] = !is_dead;
+    has_evicted = true;
+  }
+  // What they held is taken before they are woken: one that joins again at once would hold it again.
+  if (has_evicted) reclaim();
+  std::size_t evicted = 0;
+  for (std::size_t i = 0; i < kMaxReaders; ++i) {
+    if (!is_evicted[i]) continue;
     ++evicted;
     const char byte = 1;
-    if (::write(watch.wake.get(), &byte, 1) < 0 && errno != EAGAIN) continue;  // E2
+    if (::write(self.watches[i].wake.get(), &byte, 1) < 0 && errno != EAGAIN) continue;  // E2
   }
   self.watched = in_use;
   self.wake_sleepers();  // the P4 of who is in use where publishing has not looked

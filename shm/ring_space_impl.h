@@ -350,13 +350,12 @@ bool BasicRingWriter<Memory>::Impl::begin_scan(const std::optional<SegmentLedger
 template <class Memory>
 bool BasicRingWriter<Memory>::pick_victim(std::span<const Address> pinned, double most_live) {
   Impl& self = *impl_;
-  // Where there was none, there is none before more has died.
-  const std::uint64_t died = self.ledger.died_bytes();
-  if (most_live <= self.vain_share && died - self.vain_at_died < self.segment_bytes() / 32) return false;
-  const auto best = self.ledger.pick_victim(self.pinned_slots(pinned), self.version, most_live);
-  self.vain_share = best ? -1 : most_live;
-  self.vain_at_died = died;
-  return self.begin_scan(best);
+  return self.begin_scan(self.ledger.pick_victim(self.pinned_slots(pinned), self.version, most_live));
+}
+
+template <class Memory>
+bool BasicRingWriter<Memory>::is_looking() const {
+  return impl_->ledger.is_looking();
 }
 
 template <class Memory>

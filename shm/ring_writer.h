@@ -165,6 +165,8 @@ class BasicRingWriter {
   // Compaction. pick_victim: the best segment with a live share of at most `most_live`, but for those that contain one of
   // the pinned addresses and the tail; false: there is none.
   bool pick_victim(std::span<const Address> pinned, double most_live);
+  // It has not looked at all segments yet: the next call goes on.
+  bool is_looking() const;
   // A segment so high up that all that is in use would lie below it, so that its chunk can be given back.
   bool pick_topmost(std::span<const Address> pinned);
   bool has_victim() const;

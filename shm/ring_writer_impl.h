@@ -74,9 +74,6 @@ struct BasicRingWriter<Memory>::Impl {
     std::uint64_t offset = 0;
   };
   std::optional<Scan> victim;
-  // The last search for a victim found none: what live share it asked for, and what had ever died until then.
-  double vain_share = -1;
-  std::uint64_t vain_at_died = 0;
   std::vector<std::byte> victim_buffer;
   bool lacks_memory = false;
   bool waits_for_readers = false;  // make_room found room that readers hold

@@ -83,7 +83,10 @@ double SegmentLedger::live_share(std::uint64_t slot) const {
 }
 
 std::optional<SegmentLedger::Victim> SegmentLedger::pick_victim(std::span<const std::uint64_t> pinned,
-                                                                Version newest, double most_live) const {
+                                                                Version newest, double most_live) {
+  const bool is_new = vain_.looked_at == 0 || most_live > vain_.share;
+  if (is_new || died_bytes_ - vain_.at_died >= segment_bytes_ / 32) vain_ = {most_live, died_bytes_, 0};
+  if (vain_.looked_at >= slots_.size()) return std::nullopt;
   std::optional<Victim> best;
   double best_benefit = -1;
   const std::uint64_t count = std::min<std::uint64_t>(slots_.size(), kMostLookedAt);
@@ -100,7 +103,9 @@ std::optional<SegmentLedger::Victim> SegmentLedger::pick_victim(std::span<const 
     best_benefit = benefit;
     best = Victim{s, live};
   }
-  next_look_ = slots_.empty() ? 0 : (next_look_ + count) % slots_.size();
+  next_look_ = (next_look_ + count) % slots_.size();
+  vain_.share = std::min(vain_.share, most_live);
+  vain_.looked_at = best ? 0 : vain_.looked_at + count;
   return best;
 }
 

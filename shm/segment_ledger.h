@@ -51,13 +51,14 @@ class SegmentLedger {
   void forget(TableId table);
 
   std::uint64_t live_bytes() const { return live_bytes_; }
-  std::uint64_t died_bytes() const { return died_bytes_; }  // since it was made
   std::uint64_t live_bytes(std::uint64_t slot) const { return slots_[first_of(slot)].live; }
 
   // The best segment to compact but for those that contain one of these slots; nothing when none has a live share of at
   // most `most_live`, has anything to gain, or can be moved at all (one that a live jumbo record lies in cannot).
-  std::optional<Victim> pick_victim(std::span<const std::uint64_t> pinned, Version newest,
-                                    double most_live) const;
+  // A search that found none is not made again before more has died.
+  std::optional<Victim> pick_victim(std::span<const std::uint64_t> pinned, Version newest, double most_live);
+  // The last search found none where it looked, and there is more to look at: by the next one.
+  bool is_looking() const { return vain_.looked_at > 0 && vain_.looked_at < slots_.size(); }
   // Any segment that begins in these slots and may be moved; its live share may be anything.
   std::optional<Victim> first_within(std::uint64_t first, std::uint64_t slots,
                                      std::span<const std::uint64_t> pinned) const;
@@ -92,9 +93,16 @@ class SegmentLedger {
 
   std::uint64_t segment_bytes_;
   std::uint64_t live_bytes_ = 0;
-  std::uint64_t died_bytes_ = 0;
+  std::uint64_t died_bytes_ = 0;  // since it was made
   std::vector<Slot> slots_;
-  mutable std::uint64_t next_look_ = 0;
+  std::uint64_t next_look_ = 0;
+  // Searches in vain, one behind the other: for which live share, since how much had died, over how many slots.
+  struct Vain {
+    double share = 0;
+    std::uint64_t at_died = 0;
+    std::uint64_t looked_at = 0;
+  };
+  Vain vain_;
 };
 
 }  // namespace ringside::shm

@@ -6,7 +6,6 @@
 #include <optional>
 #include <random>
 
-#include "replica/follower.h"
 #include "tests/replica/replica_fixture.h"
 
 namespace ringside::replica {
@@ -229,52 +228,6 @@ TEST(TableStore, RefusesRecordsThatContradictTheCatalogue) {
   EXPECT_EQ(followed.store->apply(make(header, bytes)), Applied::kCorrupt);
   header.type = shm::RecordType::kTableEvent;
   EXPECT_EQ(followed.store->apply(make(header, bytes)), Applied::kCorrupt);
-}
-
-TEST(Follower, AppliesALargeTransactionInSlicesAndShowsItWhole) {
-  shm::PublisherOptions options = shm::RingDirectory().options();
-  options.ring.segment_bytes = std::uint64_t{1} << 20;
-  options.ring.chunk_bytes = std::uint64_t{8} << 20;
-  options.ring.max_bytes = std::uint64_t{256} << 20;
-  TestRing ring(options);
-  constexpr std::uint64_t kRows = 60'000;
-  ring.begin(kRows, 5);
-  Follower follower(ring.directory(), ring.name());
-  while (!follower.is_serving()) follower.turn(monotonic_ns());
-  EXPECT_EQ(follower.tables().visible_version(), Version(5));
-  for (std::uint64_t id = 0; id < kRows; ++id) {
-    if (id % 2 == 0) {
-      ring.set_item(id, "\"new\"");
-    } else {
-      ring.erase_item(id);
-    }
-  }
-  ring.commit(6);
-  RowBuffer buffer;
-  int slices = 0;
-  const auto expect_whole = [&] {
-    const ServedTable& table = *follower.tables().find_route("items")->table;
-    const bool is_new = follower.tables().visible_version() == Version(6);
-    for (const std::uint64_t id :
-         {std::uint64_t{0}, std::uint64_t{1}, kRows / 2, kRows / 2 + 1, kRows - 2, kRows - 1}) {
-      const std::string key = shm::item_key(id);
-      const Lookup found =
-          follower.tables().lookup(table, shm::key_hash(as_bytes(key)), as_bytes(key), buffer);
-      ASSERT_EQ(found, is_new && id % 2 == 1 ? Lookup::kNone : Lookup::kRow) << id;
-      if (found == Lookup::kRow) {
-        ASSERT_EQ(buffer.row.value(1), is_new ? "\"new\"" : "\"item-" + std::to_string(id) + "\"");
-      }
-    }
-  };
-  do {
-    follower.turn(monotonic_ns());
-    ++slices;
-    expect_whole();
-    if (HasFatalFailure()) return;
-  } while (follower.has_work());
-  EXPECT_EQ(follower.tables().visible_version(), Version(6));
-  EXPECT_GT(slices, 2) << "60,000 records do not fit a slice";
-  EXPECT_EQ(follower.tables().find_route("items")->table->row_count, kRows / 2);
 }
 
 }  // namespace

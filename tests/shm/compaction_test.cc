@@ -1,10 +1,8 @@
 // The ring at bounded memory: dead rows make room, deleted rows stay deleted, memory is given back, and what does not fit
 // waits and goes on.
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 
 #include <cstdint>
-#include <filesystem>
 #include <map>
 #include <random>
 #include <string>
@@ -12,20 +10,10 @@
 
 #include "base/clock.h"
 #include "shm/publisher.h"
-#include "tests/shm/ring_fixture.h"
+#include "tests/shm/small_ring.h"
 
 namespace ringside::shm {
 namespace {
-
-constexpr std::uint64_t kKiB = 1024;
-
-// A ring of 64 segments of 16 KiB.
-PublisherOptions small_ring(const RingDirectory& directory) {
-  PublisherOptions options = directory.options();
-  options.ring.max_bytes = 1024 * kKiB;
-  options.ring.reserve_bytes = 0;
-  return options;
-}
 
 // Fills `items` with rows of about 1,000 bytes from id 0 on; how many rows.
 std::uint64_t fill(TestWriter& writer, std::uint64_t& version, std::uint64_t live_bytes) {
@@ -35,16 +23,6 @@ std::uint64_t fill(TestWriter& writer, std::uint64_t& version, std::uint64_t liv
     EXPECT_TRUE(writer.commit(++version));
   }
   return rows;
-}
-
-// Works off whatever there is to compact; bounded.
-void tend_until_idle(TestWriter& writer) {
-  for (int i = 0; i < 100'000; ++i) {
-    const Result<bool> more = writer->tend(monotonic_ns());
-    ASSERT_TRUE(more) << why(more);
-    if (!*more) return;
-  }
-  FAIL() << "there is no end to it";
 }
 
 TEST(Compaction, UpdatesGoOnForEverInARingEightyPercentLive) {
@@ -250,20 +228,13 @@ TEST(Compaction, MemoryIsGivenBackWhenTheDatabaseShrinks) {
   ASSERT_TRUE(writer.commit(++version));
   for (int i = 0; i < 20; ++i) {
     ASSERT_EQ(follower.follow(*reader), Step::kCaughtUp);
-    tend_until_idle(writer);
+    ASSERT_NE(tend_until_idle(writer, monotonic_ns()), -1);
   }
   const RingUsage usage = writer->ring().usage();
   EXPECT_LT(usage.chunk_bytes, most / 4) << usage.used_bytes << " used, " << usage.live_bytes << " live";
   EXPECT_GT(usage.chunks_given_back, 0u);
   // The filesystem has it back, though readers still map all of it.
-  std::uint64_t blocks = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory.path())) {
-    struct stat status {};
-    if (entry.is_regular_file() && ::stat(entry.path().c_str(), &status) == 0) {
-      blocks += static_cast<std::uint64_t>(status.st_blocks) * 512;
-    }
-  }
-  EXPECT_LT(blocks, most / 4 + 512 * kKiB);
+  EXPECT_EQ(memory_of_chunks(directory.path()), usage.chunk_bytes);
   EXPECT_EQ(follower.table("items")->size(), (rows + 19) / 20);
   // And it grows again.
   for (std::uint64_t id = 0; id < rows; ++id) {
@@ -295,7 +266,7 @@ TEST(Compaction, OneUpdateOfEveryRowPassesByTheReserve) {
     for (std::uint64_t id = 0; id < rows; ++id) ASSERT_TRUE(writer.update(id, json));
     ASSERT_TRUE(writer.commit(++version));
     EXPECT_EQ(mirror_of(options.ring).table("items")->at(item_key(rows / 2)), json);
-    tend_until_idle(writer);
+    ASSERT_NE(tend_until_idle(writer, monotonic_ns()), -1);
     EXPECT_LE(writer->ring().usage().used_bytes, options.ring.max_bytes) << "the reserve is given back";
     EXPECT_LE(writer->ring().usage().chunk_bytes, options.ring.max_bytes + 5 * options.ring.chunk_bytes);
   }
@@ -388,7 +359,7 @@ TEST(Compaction, DeletionsBehindWhatDidNotFitAreReachedByTheReserve) {
     ASSERT_TRUE(writer.erase(id));
     ASSERT_TRUE(commit());
   }
-  tend_until_idle(writer);
+  ASSERT_NE(tend_until_idle(writer, monotonic_ns()), -1);
   EXPECT_LE(writer->ring().usage().used_bytes, options.ring.max_bytes);
   ASSERT_TRUE(writer.insert(rows, filler(940)));
   ASSERT_TRUE(writer.commit(++version)) << "without any pause";

@@ -268,6 +268,28 @@ TEST_F(Integrity, TheWriterDoesNotTakeARowWhoseKeyHasChangedForAMissingOne) {
   EXPECT_EQ(refused.error().kind, ErrorKind::kCorrupt);
 }
 
+// One bit of the generation in force, and the catalogue is the one before, whole: its tables and their rows would pass for
+// dropped.
+TEST_F(Integrity, ACatalogueOlderThanTheLogIsNotTaken) {
+  const TableId second = writer_->new_table(items_table("second"));
+  EXPECT_TRUE(writer_->switch_to(second));
+  EXPECT_TRUE(writer_.commit(3));
+  const std::uint64_t generation = writer_->ring().catalogue_generation();
+  writer_.close();
+  auto catalogue = MappedFile::map(catalogue_path(epoch_directory_), Access::kReadWrite, 4096);
+  ASSERT_TRUE(catalogue) << why(catalogue);
+  std::uint64_t& in_force = static_cast<std::uint64_t*>(catalogue->data())[2];
+  ASSERT_EQ(in_force, generation);
+  in_force = generation - 1;
+  ASSERT_TRUE(writer_.open());
+  EXPECT_TRUE(writer_->is_fresh());
+  EXPECT_NE(writer_->why_fresh().find("generation"), std::string::npos) << writer_->why_fresh();
+  writer_.close();
+  in_force = generation;
+  ASSERT_TRUE(writer_.open());
+  EXPECT_FALSE(writer_->is_fresh()) << writer_->why_fresh();
+}
+
 // --- restart of the host
 
 class AnotherBoot : public Integrity {

@@ -62,6 +62,37 @@ TEST(SegmentLedger, PicksTheEmptyThenTheDeadestThenTheOldest) {
   EXPECT_FALSE(ledger.pick_victim(pinned, Version(100), 0.1).has_value()) << "all are livelier than that";
 }
 
+// More segments than one search looks at.
+TEST(SegmentLedger, AVainLookAtAPartOfTheSegmentsIsNoVainSearch) {
+  SegmentLedger ledger(kSegment);
+  constexpr std::uint64_t kSlots = 3 * SegmentLedger::kMostLookedAt;
+  for (std::uint64_t slot = 0; slot < kSlots; ++slot) {
+    ledger.open(slot, 1);
+    ledger.add(slot, TableId(1), kSegment, Version(1));
+  }
+  constexpr std::uint64_t kDead = kSlots - 1;
+  ASSERT_TRUE(ledger.remove(kDead, TableId(1), kSegment));
+  for (int part = 0; part < 2; ++part) {
+    EXPECT_FALSE(ledger.pick_victim({}, Version(1), 0.9).has_value());
+    EXPECT_TRUE(ledger.is_looking());
+  }
+  ASSERT_EQ(ledger.pick_victim({}, Version(1), 0.9)->slot, kDead);
+  EXPECT_FALSE(ledger.is_looking());
+  ledger.close(kDead);
+  // Now there is none. That is known after one look at each, until more has died or more is asked for.
+  int looks = 1;
+  for (; !ledger.pick_victim({}, Version(1), 0.9) && ledger.is_looking(); ++looks) ASSERT_LT(looks, 10);
+  EXPECT_EQ(looks, 3);
+  EXPECT_FALSE(ledger.pick_victim({}, Version(1), 0.9).has_value());
+  EXPECT_FALSE(ledger.is_looking());
+  ASSERT_TRUE(ledger.remove(7, TableId(1), kSegment));
+  looks = 1;
+  std::optional<SegmentLedger::Victim> found;
+  while (!(found = ledger.pick_victim({}, Version(1), 0.9)) && looks < 10) ++looks;
+  ASSERT_TRUE(found.has_value());
+  EXPECT_EQ(found->slot, 7u);
+}
+
 TEST(SegmentLedger, ASegmentWithALiveJumboRecordIsNotMoved) {
   SegmentLedger ledger(kSegment);
   ledger.open(0, 3);
