@@ -298,7 +298,8 @@ void BasicPublisher<Memory>::Impl::tend_overdraft(std::uint64_t now_ns) {
     ++overdraft_eighths;
     full_since_ns = now_ns;
     ring->set_overdraft(overdraft_eighths);
-  } else if (overdraft_eighths > 0 && ring->available_slots() >= low_slots()) {
+  } else if (overdraft_eighths > 0 && room_state != RoomState::kMaxSize &&
+             ring->available_slots() >= low_slots()) {
     overdraft_eighths = 0;
     ring->set_overdraft(0);
   }

@@ -70,8 +70,9 @@ struct RingHeader {
   TwinWord committed_position;
   std::uint64_t reserved1[6];
   // Line 2: what the source last was, as it moves with every event.
-  TwinWord source_version;       // newest version that the writer has seen from the source
-  TwinWord source_alive_ns;      // CLOCK_MONOTONIC of the source's last sign of life; 0: none in this boot
+  TwinWord source_version;  // newest version that the writer has seen from the source
+  TwinWord
+      source_alive_ns;  // CLOCK_MONOTONIC when the source had nothing newer than that; 0: never in this boot
   TwinWord source_time_us;       // source's clock at its last commit or heartbeat with a time; 0: unknown
   TwinWord writer_heartbeat_ns;  // CLOCK_MONOTONIC of the capture thread's last turn
   // Line 3: state.

@@ -35,7 +35,7 @@ namespace ringside::shm {
 struct SourceState {
   CaptureState capture = CaptureState::kStarting;
   Version version;                        // newest seen from the source
-  std::uint64_t alive_ns = 0;             // CLOCK_MONOTONIC of its last sign of life; 0: none in this boot
+  std::uint64_t alive_ns = 0;             // CLOCK_MONOTONIC when it had nothing newer; 0: never in this boot
   std::uint64_t writer_heartbeat_ns = 0;  // CLOCK_MONOTONIC of the capture thread's last turn
   std::uint64_t source_time_us = 0;       // the source's clock then; 0: unknown
   SourceClock clock;

@@ -32,8 +32,8 @@ Result<void> BasicRingWriter<Memory>::Impl::begin_chunk(std::uint64_t slots) {
   const std::uint64_t first = space.size();
   if (slots > view.max_slots() - first) {
     return Error{ErrorKind::kLimit,
-                 "the ring's slot table is full: a new epoch is needed (restart the writer with a "
-                 "larger ring.max_size)"};
+                 "the ring's slot table is full: a new ring is needed (stop the writer, remove the ring's "
+                 "directory, and start it)"};
   }
   const std::string file = chunk_path(view.directory(), first);
   RINGSIDE_ASSIGN(UniqueFd fd, create_file(file, 0640));
@@ -291,7 +291,7 @@ Result<void> BasicRingWriter<Memory>::set_limits(std::uint64_t max_bytes, std::u
     return Error{
         ErrorKind::kInvalid,
         fmt::format("ring.max_size and ring.transaction_reserve come to {} bytes, this ring can address {}: "
-                    "restart the writer after removing the ring, it makes one that can",
+                    "restart the writer, it makes one that can",
                     max_bytes + reserve_bytes, addressable)};
   }
   self.options.max_bytes = max_bytes;

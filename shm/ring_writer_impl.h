@@ -285,6 +285,10 @@ Result<std::unique_ptr<BasicRingWriter<Memory>>> BasicRingWriter<Memory>::open(c
   if (impl->segment_bytes() != options.segment_bytes || impl->view.chunk_bytes() != options.chunk_bytes) {
     return Error{ErrorKind::kUnsupported, "ring.segment_size or ring.chunk_size has changed"};
   }
+  if (options.max_bytes + options.reserve_bytes > impl->view.max_slots() * impl->segment_bytes()) {
+    return Error{ErrorKind::kUnsupported,
+                 "ring.max_size and ring.transaction_reserve have become more than this ring can address"};
+  }
   // Left over from a writer killed between N1 and N5.
   RINGSIDE_TRY(retire_other_epochs<Memory>(path, epoch, epoch));
   RINGSIDE_TRY(impl->adopt_slots());

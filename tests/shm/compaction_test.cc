@@ -366,6 +366,31 @@ TEST(Compaction, DeletionsBehindWhatDidNotFitAreReachedByTheReserve) {
   EXPECT_EQ(mirror_of(options.ring).table("items")->size(), rows - rows / 2 + 1);
 }
 
+// There is some room, and one eighth of the reserve more would not be enough either.
+TEST(Compaction, TheReserveIsOpenedEighthByEighthUntilTheTransactionFits) {
+  const RingDirectory directory;
+  PublisherOptions options = small_ring(directory);
+  options.ring.reserve_bytes = options.ring.max_bytes;
+  options.ring.chunk_bytes = 512 * kKiB;
+  TestWriter writer(options);
+  ASSERT_TRUE(writer.start());
+  std::uint64_t version = 1;
+  std::uint64_t rows = fill(writer, version, 900 * kKiB);
+  for (int i = 0; i < 300; ++i) ASSERT_TRUE(writer.insert(rows++, filler(940)));
+  ASSERT_FALSE(writer.commit_soon(version + 1));
+  ASSERT_EQ(writer->room_state(), RoomState::kMaxSize);
+  ASSERT_GE(writer->ring().available_slots(), 4);
+  std::uint64_t now_ns = 1;
+  bool fits = false;
+  for (int i = 0; i < 50 && !fits; ++i) {
+    now_ns += 200'000'000;
+    const auto tended = writer->tend(now_ns);
+    ASSERT_TRUE(tended) << why(tended);
+    fits = writer.try_commit(version + 1).has_value();
+  }
+  EXPECT_TRUE(fits);
+}
+
 TEST(Compaction, AStoppedReaderIsWaitedForNoLongerThanItsGrace) {
   const RingDirectory directory;
   TestWriter writer(small_ring(directory));

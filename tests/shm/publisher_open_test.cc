@@ -68,6 +68,22 @@ TEST(Publisher, ChunksLeftBehindByAWriterThatDiedWhileMakingThemDoNotStopTheNext
 }
 
 // The slot table's entry of a segment in use is spoilt: neither reader nor writer may pass over its rows.
+// Its slot table has entries for four times what it was made for.
+TEST(Publisher, ARingThatCannotGrowToItsNewLimitsIsReplaced) {
+  const RingDirectory directory;
+  TestWriter writer(directory.options());
+  ASSERT_TRUE(writer.start());
+  RingOptions& ring = writer.options().ring;
+  const std::uint64_t before = ring.max_bytes + ring.reserve_bytes;
+  ring.max_bytes = 4 * before - ring.reserve_bytes;
+  ASSERT_TRUE(writer.open());
+  EXPECT_FALSE(writer->is_fresh()) << writer->why_fresh();
+  ring.max_bytes *= 2;
+  ASSERT_TRUE(writer.open());
+  EXPECT_TRUE(writer->is_fresh()) << "it would never have become as large as the configuration says";
+  EXPECT_NE(writer->why_fresh().find("ring.max_size"), std::string::npos) << writer->why_fresh();
+}
+
 TEST(Publisher, ASlotThatContradictsItselfIsNotPassedOver) {
   const RingDirectory directory;
   TestWriter writer(directory.options());

@@ -38,6 +38,21 @@ TEST_F(CaptureApplierTables, AMapThatIsNotTheCataloguesRefusesItsTable) {
   EXPECT_EQ(applier_->take_reloads().names, Names{"items"});
 }
 
+// A load has made tables and ended them again, and with them moved those that the stream's rows go to.
+TEST_F(CaptureApplierTables, RowsFindTheirTableAfterALoadThatFailed) {
+  expect_applied(make_.insertion(11, "items", {{1, "one"}}));
+  expect_applied(make_.insertion(12, "notes", {{1, "note"}}));
+  std::vector<TableId> made;
+  for (int i = 0; i < 100; ++i)
+    made.push_back(writer_->new_table(shm::items_table("more" + std::to_string(i))));
+  for (const TableId id : made) ASSERT_TRUE(writer_->abandon(id));
+  applier_->request_reloads(Reloads{{"more0"}, false});
+  expect_applied(make_.insertion(13, "items", {{2, "two"}}));
+  expect_applied(make_.insertion(14, "notes", {{2, "note two"}}));
+  EXPECT_THAT(lines("items"), ElementsAre("1\t\"one\"", "2\t\"two\""));
+  EXPECT_THAT(lines("notes"), ElementsAre("1\t\"note\"", "2\t\"note two\""));
+}
+
 // A mismatch that reading the table again does not mend must not have it read for ever.
 TEST_F(CaptureApplierTables, ATableIsLoadedOnceForTheSameReason) {
   const auto mismatch = [this](std::uint64_t version) {

@@ -40,6 +40,11 @@ class CaptureMirror {
     return step == shm::Step::kCaughtUp;
   }
 
+  // What the ring says of capture.
+  shm::CaptureState state() const {
+    return reader_ ? reader_->source().capture : shm::CaptureState::kStarting;
+  }
+
   // As a replica that is killed.
   void detach() {
     reader_.reset();

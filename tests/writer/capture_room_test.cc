@@ -27,7 +27,7 @@ TEST_P(CaptureRoom, AFullRingPausesAndGoesOnWithALargerOne) {
   EXPECT_LT(rows, 100u);
   EXPECT_EQ(tracker_->stream_state(), StreamState::kInterrupted);
   ASSERT_TRUE(stop()) << "a full ring can be stopped";
-  config_.ring.max_size_bytes = 64 * kMiB;
+  config_.ring.max_size_bytes = 32 * config_.ring.segment_size_bytes;  // what this ring can address
   start();
   expect_equal_version();
   EXPECT_EQ(mirror_.lines("big").size(), 100u);
@@ -83,6 +83,48 @@ TEST_P(CaptureRoom, ATransactionThatFitsInNoWayWaitsOrMakesTheRingAnew) {
   server_->sql("DELETE FROM big WHERE id > 1");
   expect_equal_version();
   EXPECT_EQ(mirror_.lines("big").size(), 1u);
+}
+
+// Of tables that have to be loaded, one is too large for what is left.
+TEST_P(CaptureRoom, ATableThatFindsNoRoomKeepsNoOtherOut) {
+  server_->sql_all({"CREATE TABLE small (id INT PRIMARY KEY, v INT)", "INSERT INTO small VALUES (1, 1)"});
+  config_.ring.max_size_bytes = 16 * config_.ring.segment_size_bytes;
+  config_.ring.transaction_reserve_bytes = 0;
+  start_and_load();
+  const std::uint64_t epoch = mirror_.epoch();
+  ASSERT_TRUE(stop());
+  server_->sql_all({"CREATE TABLE big (id INT PRIMARY KEY, t TEXT)",
+                    "INSERT INTO big SELECT seq, REPEAT('x', 10000) FROM " + sequence(150),
+                    "ALTER TABLE small ADD COLUMN w INT", "UPDATE small SET w = 3"});
+  start();
+  expect_equal("small", "SELECT CONCAT_WS('\t', id, v, w)");
+  EXPECT_NE(mirror_.lines("big").size(), 150u);
+  RingConfig larger = config_.ring;
+  larger.max_size_bytes = 48 * config_.ring.segment_size_bytes;
+  capture_->change_limits(larger);
+  EXPECT_TRUE(until([&] { return mirror_.lines("big").size() == 150; })) << "tried again at once";
+  EXPECT_EQ(mirror_.epoch(), epoch);
+}
+
+// The source has another history, which does not fit: what is served is of the past all the same.
+TEST_P(CaptureRoom, AReplacementThatFindsNoRoomIsStillOne) {
+  server_->sql("CREATE TABLE big (id INT PRIMARY KEY, t TEXT)");
+  config_.ring.max_size_bytes = 16 * config_.ring.segment_size_bytes;
+  config_.ring.transaction_reserve_bytes = 0;
+  start_and_load();
+  ASSERT_TRUE(stop());
+  server_->sql("INSERT INTO big SELECT seq, REPEAT('x', 10000) FROM " + sequence(150));
+  server_->sql("DELETE FROM ringside.history");
+  start();
+  EXPECT_TRUE(until_status([](const CaptureStatus& s) { return s.state == shm::CaptureState::kFull; }));
+  EXPECT_NE(status().full, FullCause::kNone);
+  EXPECT_TRUE(until([&] { return mirror_.state() == shm::CaptureState::kReplacing; }));
+  // The limits of the ring that is being loaded are raised with all others.
+  RingConfig larger = config_.ring;
+  larger.max_size_bytes = 64 * kMiB;
+  capture_->change_limits(larger);
+  EXPECT_TRUE(until([&] { return mirror_.lines("big").size() == 150; }));
+  EXPECT_TRUE(until_status([](const CaptureStatus& s) { return s.state == shm::CaptureState::kStreaming; }));
 }
 
 TEST_P(CaptureRoom, ALargeTransactionGoesThroughTheSpillFile) {

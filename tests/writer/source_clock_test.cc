@@ -19,6 +19,29 @@ TEST(SourceClock, AnAnswerIsTakenForTheMiddleOfItsRoundTrip) {
   EXPECT_EQ(behind.offset_us, -5'000'000);
 }
 
+// What waits behind it in the stream, or in the server's binlog, is newer.
+TEST(SourceClock, AnOldTransactionDoesNotProveThatThereIsNothingNewer) {
+  shm::SourceClock clock;
+  clock.offset_us = 1'700'000'000'000'000;
+  clock.error_us = 50;
+  constexpr std::uint64_t kHourNs = 3'600'000'000'000;
+  constexpr std::uint64_t kNow = 5 * kHourNs;
+  const auto commit_us = [&](std::uint64_t ns) { return 1'700'000'000'000'000 + ns / 1000; };
+  EXPECT_EQ(current_as_of(clock, commit_us(kNow - kHourNs), kNow, false), kNow - kHourNs);
+  EXPECT_EQ(current_as_of(clock, commit_us(kNow - kHourNs), kNow, true), kNow - kHourNs)
+      << "the server may be slower to send than we are to read";
+  EXPECT_EQ(current_as_of(clock, commit_us(kNow - 6 * kHourNs), kNow, true), 0u) << "before the boot";
+  EXPECT_EQ(current_as_of(clock, commit_us(kNow - 5'000'000), kNow, true), kNow) << "the newest there is";
+  EXPECT_EQ(current_as_of(clock, commit_us(kNow - 5'000'000), kNow, false), kNow - 5'000'000);
+  EXPECT_EQ(current_as_of(clock, commit_us(kNow + 5'000'000), kNow, false), kNow) << "its clock is ahead";
+  // MariaDB's commit times are whole seconds.
+  EXPECT_EQ(current_as_of(clock, commit_us(kNow - 1'900'000'000), kNow, true), kNow - 1'900'000'000);
+  clock.commit_time_resolution_us = 1'000'000;
+  EXPECT_EQ(current_as_of(clock, commit_us(kNow - 1'900'000'000), kNow, true), kNow);
+  EXPECT_EQ(current_as_of(clock, 0, kNow, true), kNow) << "unknown";
+  EXPECT_EQ(current_as_of(shm::SourceClock{}, commit_us(kNow - kHourNs), kNow, true), kNow) << "unmeasured";
+}
+
 TEST(SourceClock, TheQuickestAnswerIsBelieved) {
   shm::SourceClock clock;
   refine(clock, {1'000'000, 1'010'000, 1'009'900});

@@ -351,6 +351,9 @@ Result<Capture::Next> Capture::follow() {
     if (stopping()) return Next::kStop;
     const std::uint64_t now = monotonic_ns();
     const bool is_between = !applier_->is_inside_transaction();
+    if (!roomless_.empty() && !applier_->has_reloads() && is_between && now >= roomless_retry_ns_) {
+      applier_->request_reloads(Reloads{std::exchange(roomless_, {}), false});
+    }
     // A load may only begin between transactions, and when the last transaction that the ring has was found again.
     if (is_between && applier_->has_reloads() && !applier_->has_pending() && !applier_->is_expecting() &&
         now >= next_reload_ns_) {
@@ -394,13 +397,15 @@ Result<Capture::Next> Capture::handle_packet(const BinlogStream::Packet& packet)
       look_at_clock();  // before the ring gets a commit of after the clock was set
       applier_->note_received(alive_ns_);
       const EventApplier::Outcome outcome = applier_->apply(packet.event);
-      publisher_->ring().set_source(applier_->newest(), applier_->source_time_us(), alive_ns_);
+      if (!applier_->is_inside_transaction()) note_current();
+      publisher_->ring().set_source(applier_->newest(), applier_->source_time_us(), current_ns_);
       return handle_outcome(outcome);
     }
     case BinlogStream::Outcome::kHeartbeat:
       alive_ns_ = monotonic_ns();
       look_at_clock();
-      publisher_->ring().set_source(applier_->newest(), 0, alive_ns_);
+      current_ns_ = alive_ns_;  // the binlog's end
+      publisher_->ring().set_source(applier_->newest(), 0, current_ns_);
       return look_while_idle();
     case BinlogStream::Outcome::kTimeout:
       return Next::kGoOn;
@@ -545,12 +550,16 @@ void Capture::tick() {
   for (const auto& [name, reason] : publisher_->quarantined()) status_.quarantined.emplace_back(name, reason);
   if (!applier_) return;
   status_.newest_seen = applier_->newest();
-  if (status_.newest_seen <= status_.version) status_.current_as_of_ns = alive_ns_;
+  if (status_.newest_seen <= status_.version) status_.current_as_of_ns = current_ns_;
   status_.counters = applier_->counters();
 }
 
 void Capture::set_state(shm::CaptureState state, std::string reason, FullCause full) {
-  if (publisher_) publisher_->ring().set_capture_state(state);
+  // Whatever holds the new ring up, replicas serve a history that is no longer the source's.
+  const bool hides_replacing = state == shm::CaptureState::kFull && is_replacing();
+  if (publisher_) {
+    publisher_->ring().set_capture_state(hides_replacing ? shm::CaptureState::kReplacing : state);
+  }
   StreamState stream = StreamState::kStarting;
   switch (state) {
     case shm::CaptureState::kStarting:

@@ -143,6 +143,7 @@ class Capture {
   Result<Next> look_while_idle();
   Result<MysqlDifference> ask_idle_source();
   void look_at_clock();
+  void note_current();
   Result<shm::SourceClock> ask_source_clock();
   Result<void> open_look_connection();
   void note_getting_on();
@@ -179,6 +180,7 @@ class Capture {
 
   // capture_load.cc: snapshots into the ring.
   Result<void> load_new_epoch();
+  Result<void> load_fresh();
   Result<Next> reload();
   Result<void> load(shm::Publisher& target, const Reloads& wanted, Version at_least, Loaded& loaded);
   Result<std::unique_ptr<Snapshot>> open_snapshot(Version at_least, const Reloads& wanted);
@@ -228,9 +230,13 @@ class Capture {
   std::string full_shown_;
   std::uint64_t reload_retry_ns_ = kFirstRetryNs;
   std::uint64_t next_reload_ns_ = 0;
+  std::set<std::string> roomless_;  // tables that found no room: tried again by themselves, and later
+  std::uint64_t roomless_retry_ns_ = 0;
   std::uint64_t put_off_since_ns_ = 0;
   std::uint64_t next_tick_ns_ = 0;
-  std::uint64_t alive_ns_ = 0;
+  std::uint64_t alive_ns_ = 0;  // CLOCK_MONOTONIC of the source's last sign of life
+  std::uint64_t current_ns_ =
+      0;  // until when it is known to have had nothing newer than what has begun to arrive
   shm::SourceClock source_clock_;
   std::int64_t wall_ahead_ns_ = 0;  // when it was measured
   std::uint64_t next_clock_look_ns_ = 0;

@@ -2,6 +2,7 @@
 // the ring follows; and how its clock stands to ours, when ours was set.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
@@ -92,6 +93,22 @@ void Capture::look_at_clock() {
   }
   log_info("this host's clock was set: the source's was measured again", {{"by_ms", step_ns / 1'000'000}});
   wall_ahead_ns_ += step_ns;
+  source_clock_ = *clock;
+  publisher_->ring().set_source_clock(source_clock_);
+}
+
+// A transaction has come to its end: what does it say of what the source has besides? Transactions that look old though nothing waits behind
+// them may be those of a source whose clock was set.
+void Capture::note_current() {
+  const bool is_last = !stream_->data_is_waiting();
+  const std::uint64_t commit_us = applier_->source_time_us();
+  const std::uint64_t as_of = current_as_of(source_clock_, commit_us, alive_ns_, is_last);
+  current_ns_ = std::max(current_ns_, as_of);
+  if (!is_last || current_ns_ + kLookAgainNs > alive_ns_ || alive_ns_ < next_clock_look_ns_) return;
+  next_clock_look_ns_ = alive_ns_ + kLookAgainNs;
+  const Result<shm::SourceClock> clock = ask_source_clock();
+  look_connection_.reset();
+  if (!clock) return;  // the next look may be luckier; that the data are old is what shows
   source_clock_ = *clock;
   publisher_->ring().set_source_clock(source_clock_);
 }

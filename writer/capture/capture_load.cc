@@ -19,44 +19,53 @@ constexpr std::uint64_t kLastReloadRetryNs = 60'000'000'000;
 
 }  // namespace
 
-// A snapshot of everything into a new epoch, which then takes the place of the one in force, if there is one.
+// A snapshot of everything into a new epoch, which then takes the place of the one in force, if there is one. Unless it is
+// put in force, its files go away with the object.
 Result<void> Capture::load_new_epoch() {
+  const Result<void> loaded = load_fresh();
+  fresh_.reset();
+  return loaded;
+}
+
+Result<void> Capture::load_fresh() {
   log_info("loading a new ring", {{"reason", new_epoch_reason_}});
   set_state(is_replacing() ? shm::CaptureState::kReplacing : shm::CaptureState::kStarting,
             "loading a snapshot: " + new_epoch_reason_);
   RINGSIDE_ASSIGN(std::string history, dependencies_.history(history_was_lost_ ? history_ : std::string()));
   history_was_lost_ = false;  // it has its new id, however often the load is tried
   const std::uint64_t began = monotonic_ns();
-  // Unless it is put in force, its files go away with the object.
-  std::unique_ptr<shm::Publisher> fresh = std::move(fresh_);
-  if (!fresh) {
-    RINGSIDE_ASSIGN(fresh, shm::Publisher::create(publisher_options_, ring_lock_));
+  // A member from here on: limits that change meanwhile are its limits too.
+  if (!fresh_) {
+    RINGSIDE_ASSIGN(fresh_, shm::Publisher::create(publisher_options_, ring_lock_));
   }
-  fresh->describe(history, config_.mysql.database);
+  shm::Publisher& fresh = *fresh_;
+  fresh.describe(history, config_.mysql.database);
   Loaded loaded;
   // Insisted on once: a source that has gone back meanwhile has no such version.
   const Version at_least = std::exchange(new_epoch_at_least_, Version{1});
-  RINGSIDE_TRY(load(*fresh, Reloads{{}, true}, at_least, loaded));
-  for (const TableId id : loaded.change.live) RINGSIDE_TRY(fresh->switch_to(id));
+  RINGSIDE_TRY(load(fresh, Reloads{{}, true}, at_least, loaded));
+  for (const TableId id : loaded.change.live) RINGSIDE_TRY(fresh.switch_to(id));
   for (const auto& [name, reason] : loaded.change.quarantined) {
-    RINGSIDE_TRY(fresh->quarantine(name, reason));
+    RINGSIDE_TRY(fresh.quarantine(name, reason));
   }
   shm::Commit commit;
   const bool is_mysql = loaded.change.position.find(':') != std::string::npos;
   (is_mysql ? commit.executed : commit.gtid) = loaded.change.position;
-  RINGSIDE_TRY(with_room(*fresh, [&]() -> Result<void> {
-    const auto committed = fresh->commit(loaded.change.at, commit);
+  RINGSIDE_TRY(with_room(fresh, [&]() -> Result<void> {
+    const auto committed = fresh.commit(loaded.change.at, commit);
     return committed ? Result<void>() : committed.error();
   }));
-  if (const Result<void> activated = fresh->activate(publisher_.get()); !activated) {
+  if (const Result<void> activated = fresh.activate(publisher_.get()); !activated) {
     drop_publisher();  // which of the two is in force is for open_ring() to find out
     return activated;
   }
 
   applier_.reset();
-  publisher_ = std::move(fresh);
+  publisher_ = std::move(fresh_);
   history_ = std::move(history);
   new_epoch_reason_.clear();
+  roomless_.clear();
+  held_back_reason_.clear();  // of another history, perhaps
   epoch_loaded_ns_ = monotonic_ns();
   may_guess_position_ = true;
   is_schema_unseen_ = false;
@@ -88,8 +97,18 @@ Result<Capture::Next> Capture::reload() {
     const ErrorKind kind = done.error().kind;
     if (kind == ErrorKind::kIo || kind == ErrorKind::kCorrupt) drop_publisher();
     if (!publisher_) return done.error();
+    const bool is_one_of_several = kind == ErrorKind::kLimit && wanted.names.erase(loaded.reading) > 0;
+    if (is_one_of_several) {  // others that do find room need not wait for it
+      roomless_.insert(loaded.reading);
+      roomless_retry_ns_ = monotonic_ns() + kLastReloadRetryNs;
+      log_warning("a table finds no room, and is loaded later",
+                  {{"table", loaded.reading},
+                   {"reason", done.error().message},
+                   {"retry_ms", kLastReloadRetryNs / 1'000'000}});
+    }
     applier_->request_reloads(std::move(wanted));
     if (stopping()) return Next::kStop;
+    if (is_one_of_several) return Next::kGoOn;
     if (kind == ErrorKind::kLimit) reload_retry_ns_ = kLastReloadRetryNs;  // each try takes room of its own
     if (kind == ErrorKind::kBusy) reload_retry_ns_ = std::max(reload_retry_ns_, kBusyRetryNs);
     log_warning("tables cannot be loaded anew for now",

@@ -224,15 +224,15 @@ void Capture::take_limits() {
     if (const Result<void> set = publisher->ring().set_limits(options.max_bytes, options.reserve_bytes);
         !set) {
       log_error(
-          "the ring in force keeps its limits: it cannot grow so far; to have the new ones, stop the writer, "
-          "remove the "
-          "ring's directory, and start it",
+          "the ring in force keeps its limits: it cannot grow so far; to have the new ones, restart the "
+          "writer",
           {{"reason", set.error().message}});
     }
   }
   // A table that found no room is tried again at once.
   reload_retry_ns_ = kFirstRetryNs;
   next_reload_ns_ = 0;
+  roomless_retry_ns_ = 0;
 }
 
 }  // namespace ringside::writer

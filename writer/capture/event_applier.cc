@@ -316,6 +316,7 @@ EventApplier::Outcome EventApplier::commit_at_last(std::uint64_t checksum) {
 // -------------------------------------------------------------------------------------------- tables loaded anew
 
 void EventApplier::request_reloads(Reloads reloads) {
+  tables_changed();
   reloads_.names.merge(reloads.names);
   reloads_.all |= reloads.all;
 }

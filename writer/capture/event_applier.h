@@ -109,6 +109,7 @@ class EventApplier {
   // Tables that must be loaded anew, and forgets them. Ask between transactions.
   Reloads take_reloads() { return std::exchange(reloads_, {}); }
   bool has_reloads() const { return !reloads_.empty(); }
+  // To be called after every load, whatever came of it: it has made tables, or ended some. Between transactions.
   void request_reloads(Reloads reloads);
   // The result of a load: takes effect with the transaction of its version, or at once when that has been reached.
   // Precondition: not inside a transaction, none pending.

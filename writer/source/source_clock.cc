@@ -31,4 +31,17 @@ Result<shm::SourceClock> measure_source_clock(Connection& connection) {
   return clock;
 }
 
+std::uint64_t current_as_of(const shm::SourceClock& clock, std::uint64_t commit_us, std::uint64_t received_ns,
+                            bool is_last) {
+  constexpr std::uint64_t kJustNowUs = 1'000'000;
+  if (clock.error_us == 0 || commit_us == 0) return received_ns;
+  const std::uint64_t received_us = received_ns / 1000;
+  const std::int64_t committed_us = static_cast<std::int64_t>(commit_us) - clock.offset_us;
+  if (committed_us <= 0) return 0;
+  const auto since_boot_us = static_cast<std::uint64_t>(committed_us);
+  if (since_boot_us >= received_us) return received_ns;
+  const std::uint64_t just_now_us = kJustNowUs + clock.commit_time_resolution_us + clock.error_us;
+  return is_last && received_us - since_boot_us <= just_now_us ? received_ns : since_boot_us * 1000;
+}
+
 }  // namespace ringside::writer

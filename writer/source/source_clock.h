@@ -31,4 +31,11 @@ void refine(shm::SourceClock& clock, const ClockAnswer& answer);
 
 Result<shm::SourceClock> measure_source_clock(Connection& connection);
 
+// CLOCK_MONOTONIC up to which the source is known to have had nothing newer than a transaction that it says it committed at
+// `commit_us`, of which an event was received at `received_ns`: until its commit, since later ones stand behind it. When it
+// was committed just now and nothing behind it has arrived (`is_last`), until it was received. Without a clock or a commit
+// time nothing can be told, and it is taken for the newest. 0: before this host's boot.
+std::uint64_t current_as_of(const shm::SourceClock& clock, std::uint64_t commit_us, std::uint64_t received_ns,
+                            bool is_last);
+
 }  // namespace ringside::writer
