@@ -228,10 +228,13 @@ TEST(Compaction, AChunkThatWasBeingMadeIsNotCountedOnAfterARestart) {
   EXPECT_EQ(mirror_of(writer.options().ring).table("items")->size(), kRows + 1);
 }
 
-// As if its filesystem were smaller than its limits: this ring's slot table is.
+// As if its filesystem were smaller than its limits: this ring's slot table has 260 entries, which four chunks of 64 leave
+// and a fifth does not fit.
 TEST(Compaction, AStoppedReaderDoesNotKeepWhatTheFilesystemLacks) {
   const RingDirectory directory;
-  TestWriter writer(small_ring(directory));
+  PublisherOptions options = small_ring(directory);
+  options.ring.chunk_bytes = options.ring.max_bytes;
+  TestWriter writer(options);
   ASSERT_TRUE(writer.start());
   std::uint64_t version = 1;
   constexpr std::uint64_t kRows = 500;
@@ -239,8 +242,9 @@ TEST(Compaction, AStoppedReaderDoesNotKeepWhatTheFilesystemLacks) {
     ASSERT_TRUE(writer.insert(id, filler(940)));
     ASSERT_TRUE(writer.commit(++version));
   }
-  writer.options().ring.max_bytes = 1024 * 1024 * kKiB;
+  writer.options().ring.max_bytes = 260 * options.ring.segment_bytes;
   ASSERT_TRUE(writer.open());
+  ASSERT_FALSE(writer->is_fresh()) << writer->why_fresh();
   const auto stopped = join_ring(writer.options().ring);
   ASSERT_NE(stopped, nullptr);
   Mirror seen;
