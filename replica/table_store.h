@@ -19,6 +19,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <span>
@@ -32,6 +33,7 @@
 #include "replica/gtid.h"
 #include "replica/name_table.h"
 #include "replica/served_table.h"
+#include "replica/visible_addresses.h"
 #include "shm/record.h"
 #include "shm/ring_reader.h"
 
@@ -183,12 +185,10 @@ class TableStore {
 
   // Of the transaction being applied.
   std::vector<PendingEvent> events_;
-  std::vector<Removal> removals_;
-  std::size_t removed_ = 0;  // how many of them are done
+  std::deque<Removal> removals_;
   bool is_between_ = true;
   bool is_removing_ = false;
-  std::unordered_map<std::uint64_t, shm::Address>
-      before_;  // row → its address at the visible version, 0: none
+  VisibleAddresses before_;  // 0: no row was visible
 };
 
 }  // namespace ringside::replica
