@@ -96,7 +96,6 @@ void Follower::join_slice() {
   reason_.clear();
   last_loss_.clear();
   current_as_of_ns_ = 0;
-  slice_ended_ns_ = 0;
   note_freshness();
   backoff_ns_ = kMinBackoffNs;
   last_version_ = std::max(last_version_, current_->store.visible_version());
@@ -113,7 +112,6 @@ void Follower::join_slice() {
 
 void Follower::follow_slice() {
   const Slice slice = apply_slice(*current_);
-  slice_ended_ns_ = slice == Slice::kMore ? monotonic_ns() : 0;
   if (!visibility_.is_empty()) note_shown();
   last_version_ = std::max(last_version_, current_->store.visible_version());
   if (slice == Slice::kMore) {
@@ -128,11 +126,6 @@ void Follower::follow_slice() {
   }
 }
 
-std::uint64_t Follower::serving_slice_ns(std::uint64_t now_ns) const {
-  if (slice_ended_ns_ == 0) return kServingSliceNs;
-  return std::clamp((now_ns - slice_ended_ns_) / 2, kServingSliceNs, kMostServingSliceNs);
-}
-
 Follower::Slice Follower::apply_slice(Session& session) {
   if (session.reader->is_evicted()) return Slice::kEvicted;
   if (!session.in_transaction && session.reader->position() == session.reader->committed_position()) {
@@ -141,8 +134,7 @@ Follower::Slice Follower::apply_slice(Session& session) {
   has_worked_ = true;
   const bool is_served = &session == current_.get();
   TableStore& store = session.store;
-  const std::uint64_t start_ns = monotonic_ns();
-  const std::uint64_t end_ns = start_ns + (is_served ? serving_slice_ns(start_ns) : kSliceNs);
+  const std::uint64_t end_ns = monotonic_ns() + (is_served ? kServingSliceNs : kSliceNs);
   shm::Record record;
   for (unsigned count = 1;; ++count) {
     while (!store.remove_some(kRemovalsPerLook)) {

@@ -38,9 +38,6 @@ class Follower {
   static constexpr std::uint64_t kSliceNs = 1'000'000;
   // What a request that arrives meanwhile waits at most: as long as answering a few dozen others takes.
   static constexpr std::uint64_t kServingSliceNs = 50'000;
-  // While there is more to apply it gets half as long as the answers of the turn before took: under whatever load a third of
-  // the time, up to this much at once.
-  static constexpr std::uint64_t kMostServingSliceNs = 10'000'000;
   static constexpr std::uint64_t kMinBackoffNs = 10'000'000;
   static constexpr std::uint64_t kMaxBackoffNs = 1'000'000'000;
   static constexpr std::uint64_t kSilenceNs = 5'000'000'000;  // of the writer
@@ -104,7 +101,6 @@ class Follower {
   void join_slice();
   void follow_slice();
   Slice apply_slice(Session& session);
-  std::uint64_t serving_slice_ns(std::uint64_t now_ns) const;
   void note_freshness();
   void note_commit(const TableStore& store);
   void note_shown();
@@ -117,8 +113,7 @@ class Follower {
   std::unique_ptr<Session> current_;  // answers are given from it
   std::unique_ptr<Session> joining_;  // becomes the current one when it has caught up
   std::string reason_;
-  std::string last_loss_;             // what was logged last; the same again is not news
-  std::uint64_t slice_ended_ns_ = 0;  // of what is served, if there was more to apply; else 0
+  std::string last_loss_;  // what was logged last; the same again is not news
   bool has_work_ = true;
   bool has_worked_ = false;  // in this turn
   bool is_lost_ = false;

@@ -76,7 +76,7 @@ Applied TableStore::apply_row(const shm::Record& record) {
   ++table->row_count;
   table->row_bytes += record.header.length;
   if (record.header.previous != 0 && record.header.version > visible_) {
-    before_.add(row_id(table->id(), added), shm::Address{0});
+    before_.emplace(row_id(table->id(), added), shm::Address{0});
   }
   return Applied::kRecord;
 }
@@ -101,7 +101,7 @@ bool TableStore::replace(ServedTable& table, RowIndex::Handle handle, const shm:
         corrupt(record, "the row's version before it is not what was written");
         return false;
       }
-      before_.add(row_id(table.id(), handle), visible_address);
+      before_.emplace(row_id(table.id(), handle), visible_address);
     }
   }
   const bool was_row = old.type != RecordType::kTombstone;
@@ -138,7 +138,8 @@ Applied TableStore::apply_commit(const shm::Record& record) {
   if (!events_.empty()) rebuild_routes();
   events_.clear();
   // What was before is asked for no more: no row is newer than what is visible. It is taken apart in slices.
-  is_removing_ = !removals_.empty() || !before_.is_empty();
+  is_removing_ = !removals_.empty() || !before_.empty();
+  removed_ = 0;
   return Applied::kCommit;
 }
 
@@ -151,9 +152,8 @@ void TableStore::end_join() {
 
 bool TableStore::remove_some(std::size_t limit) {
   if (!is_removing_) return true;
-  for (; limit > 0 && !removals_.empty(); --limit) {
-    const Removal removal = removals_.front();
-    removals_.pop_front();
+  for (; limit > 0 && removed_ < removals_.size(); --limit, ++removed_) {
+    const Removal& removal = removals_[removed_];
     ServedTable* table = find_table(removal.table);
     // Removed by an earlier entry of this list, if the transaction deleted it twice: its handle leads nowhere.
     if (table == nullptr || !table->index.holds(removal.hash, removal.handle)) continue;
@@ -168,8 +168,9 @@ bool TableStore::remove_some(std::size_t limit) {
       continue;  // a row that looks like one: it stays, and whoever asks for it finds out
     if (!table->index.erase(removal.hash, removal.handle)) continue;
   }
-  before_.remove_some(limit);
-  if (!removals_.empty() || !before_.is_empty()) return false;
+  for (; limit > 0 && !before_.empty(); --limit) before_.erase(before_.begin());
+  if (removed_ < removals_.size() || !before_.empty()) return false;
+  removals_.clear();
   is_removing_ = false;
   return true;
 }
@@ -346,8 +347,8 @@ Lookup TableStore::lookup(const ServedTable& table, std::uint64_t hash, Bytes ke
   if (copy(table.index.address(handle), buffer) != Lookup::kRow) return Lookup::kLost;
   if (buffer.header.version > visible_) {
     // Pass 1 of a transaction that is not visible yet has been here.
-    const shm::Address* before = before_.find(row_id(table.id(), handle));
-    const shm::Address address = before != nullptr ? *before : buffer.header.previous;
+    const auto before = before_.find(row_id(table.id(), handle));
+    const shm::Address address = before != before_.end() ? before->second : buffer.header.previous;
     if (address == 0) return Lookup::kNone;
     if (copy(address, buffer) != Lookup::kRow || buffer.header.version > visible_) return Lookup::kLost;
   }

@@ -19,7 +19,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <span>
@@ -33,7 +32,6 @@
 #include "replica/gtid.h"
 #include "replica/name_table.h"
 #include "replica/served_table.h"
-#include "replica/visible_addresses.h"
 #include "shm/record.h"
 #include "shm/ring_reader.h"
 
@@ -185,10 +183,12 @@ class TableStore {
 
   // Of the transaction being applied.
   std::vector<PendingEvent> events_;
-  std::deque<Removal> removals_;
+  std::vector<Removal> removals_;
+  std::size_t removed_ = 0;  // how many of them are done
   bool is_between_ = true;
   bool is_removing_ = false;
-  VisibleAddresses before_;  // 0: no row was visible
+  std::unordered_map<std::uint64_t, shm::Address>
+      before_;  // row → its address at the visible version, 0: none
 };
 
 }  // namespace ringside::replica

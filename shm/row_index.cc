@@ -5,9 +5,6 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include <bit>
-#include <utility>
-
 namespace ringside::shm {
 
 std::uint64_t key_hash(Bytes key) {
@@ -106,12 +103,10 @@ bool RowIndex::holds(std::uint64_t hash, Handle handle) const {
 
 bool RowIndex::erase(std::uint64_t hash, Handle handle) {
   const std::uint8_t tag = tag_of(hash);
-  Bucket* before = nullptr;
-  for (Bucket* b = &bucket(bucket_of(hash));; before = b, b = &overflow(b->overflow)) {
+  for (Bucket* b = &bucket(bucket_of(hash));; b = &overflow(b->overflow)) {
     for (std::size_t i = 0; i < kEntries; ++i) {
       if (b->tags[i] == tag && b->handles[i] == handle) {
         b->tags[i] = 0;
-        close_hole(*b, i, before);
         give_handle(handle);
         --size_;
         return true;
@@ -119,26 +114,6 @@ bool RowIndex::erase(std::uint64_t hash, Handle handle) {
     }
     if (b->overflow == 0) return false;
   }
-}
-
-// The chain's last entry comes to stand in the hole: a chain is no longer than what it holds, however often rows come and go.
-// `before`: the bucket before `b` in the chain, nullptr if it is the first.
-void RowIndex::close_hole(Bucket& b, std::size_t hole, Bucket* before) {
-  Bucket* last = &b;
-  for (; last->overflow != 0; last = &overflow(last->overflow)) before = last;
-  if (before == nullptr) return;
-  constexpr unsigned kAll = (1u << kEntries) - 1;
-  const unsigned taken = ~entries_with(*last, 0) & kAll;
-  if (last != &b) {  // no overflow bucket is empty
-    const auto from = static_cast<std::size_t>(std::bit_width(taken) - 1);
-    b.tags[hole] = last->tags[from];
-    b.handles[hole] = last->handles[from];
-    last->tags[from] = 0;
-  }
-  if (last == &b ? taken != 0 : (taken & (taken - 1)) != 0) return;
-  const std::uint32_t link = std::exchange(before->overflow, 0u);
-  *last = Bucket{};
-  last->overflow = std::exchange(free_overflow_, link);
 }
 
 }  // namespace ringside::shm

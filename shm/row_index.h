@@ -109,7 +109,8 @@ class RowIndex {
   using HashPage = std::array<std::uint32_t, kAddressesPerPage>;
 
   static std::uint8_t tag_of(std::uint64_t hash) {
-    return static_cast<std::uint8_t>(hash >> 56 == 0 ? 1 : hash >> 56);  // 0 is a free entry's
+    const auto tag = static_cast<std::uint8_t>(hash >> 56);
+    return tag == 0 ? std::uint8_t{1} : tag;
   }
   std::size_t bucket_of(std::uint64_t hash) const {
     const std::size_t index = hash & (low_mask_ << 1 | 1);
@@ -154,7 +155,6 @@ class RowIndex {
   Handle take_handle();
   void give_handle(Handle handle);
   void place(std::size_t index, std::uint8_t tag, Handle handle);
-  void close_hole(Bucket& b, std::size_t hole, Bucket* before);
   std::uint32_t take_overflow();
   bool wants_split() const;
   std::size_t next_to_split() const {

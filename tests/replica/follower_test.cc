@@ -93,27 +93,6 @@ TEST(Follower, IsNotTakenForStuckWhileItAppliesALargeTransaction) {
   EXPECT_EQ(follower.counters().evictions, 0u);
 }
 
-// Turns that answer many requests are long; applying must not be left with a fixed moment of each.
-TEST(Follower, GetsOnWhileEachTurnAnswersForLong) {
-  const shm::RingDirectory directory;
-  shm::PublisherOptions options = directory.options();
-  options.transaction_buffer_bytes = std::uint64_t{16} << 20;
-  shm::TestWriter writer(options);
-  ASSERT_TRUE(writer.start());
-  Follower follower(options.ring.directory, options.ring.name);
-  ASSERT_TRUE(join(follower));
-  for (std::uint64_t id = 0; id < 60'000; ++id) ASSERT_TRUE(writer.insert(id, shm::filler(50)));
-  ASSERT_TRUE(writer.commit(2));
-  int turns = 0;
-  while (follower.tables().visible_version() < Version(2)) {
-    ASSERT_LT(++turns, 200) << "at 50 µs a turn it would take a thousand";
-    follower.turn(monotonic_ns());
-    const std::uint64_t answered_ns = monotonic_ns() + Follower::kMostServingSliceNs;
-    while (monotonic_ns() < answered_ns) {
-    }
-  }
-}
-
 // Whatever record of the log a slice of the join ended behind, the last one included: rows so large that a slice never
 // gets further than to its first look at the clock, and a log that is one transaction longer each time.
 TEST(Follower, HoldsNothingOnceItHasJoined) {

@@ -246,26 +246,5 @@ TEST(RowIndex, ARowCostsAtMostFourteenBytes) {
   EXPECT_GE(mean, 5.0) << "an address alone takes that";
 }
 
-// Rows that come and go do not leave every bucket with the longest chain that it ever had.
-TEST(RowIndex, ATableOfConstantSizeDoesNotGrow) {
-  constexpr std::uint64_t kRows = 100'000;
-  RowIndex index;
-  const PlainRows rows;
-  std::vector<std::pair<std::uint64_t, RowIndex::Handle>> there;
-  std::uint64_t next = 1;
-  for (; next <= kRows; ++next) there.emplace_back(next, index.insert(PlainRows::hash_of(next), next, rows));
-  std::mt19937_64 random(test_seed(5));
-  for (std::uint64_t i = 0; i < 32 * kRows; ++i) {
-    auto& [key, handle] = there[random() % kRows];
-    ASSERT_TRUE(index.erase(PlainRows::hash_of(key), handle));
-    key = next++;
-    handle = index.insert(PlainRows::hash_of(key), key, rows);
-  }
-  for (const auto& [key, handle] : there) ASSERT_EQ(find(index, key), handle);
-  const double bytes_per_row = static_cast<double>(index.memory_bytes()) / static_cast<double>(kRows);
-  std::printf("%.2f bytes a row\n", bytes_per_row);
-  EXPECT_LE(bytes_per_row, 15.5);
-}
-
 }  // namespace
 }  // namespace ringside::shm
